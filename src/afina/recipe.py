@@ -1,0 +1,378 @@
+"""The recipe: every setting of a model's life, typed, with its default, its limits and its reason.
+
+The models are frozen and refuse keys they do not know. `recipe_file.py` reads them from YAML and turns
+what pydantic found into errors with a line and a suggestion.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+
+UNBUILT_KINDS = ("multilabel", "tag", "retrieve")
+
+
+class Section(BaseModel):
+    """A part of the recipe: frozen, strict about types, closed to unknown keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Base(Section):
+    """The pretrained model that is tuned."""
+
+    model: str = Field(
+        "embedded",
+        min_length=1,
+        description="The base model: `embedded` (SmolLM2-135M-Instruct, works offline), a Hub id such as "
+        "meta-llama/Llama-3.1-8B-Instruct, a local folder, or a .gguf file. Llama architecture only.",
+    )
+    revision: str | None = Field(
+        None, description="The commit, tag or branch of a Hub model; empty means its main branch."
+    )
+    bits: Literal["auto", 4, 8, 16] = Field(
+        "auto",
+        description="How the frozen base is held in memory: 16 = not quantised, 8 or 4 = bitsandbytes "
+        "(QLoRA). `auto` takes the most that fits in this machine's memory.",
+    )
+
+
+class Task(Section):
+    """What the model learns to do."""
+
+    kind: Literal["classify", "generate", "text"] = Field(
+        "classify",
+        description="classify (text to label), generate (prompt to response, or messages) or text "
+        "(continued pre-training on documents, every token trained).",
+    )
+    labels: list[str] | None = Field(
+        None, description="The labels, in order; empty takes those of the training data, sorted."
+    )
+    positive: str | None = Field(
+        None,
+        description="The label that an alarm is about: it has the false-positive rate and the AUC. Empty "
+        "takes the last label when there are two.",
+    )
+    head: Literal["pooled", "tokens"] = Field(
+        "pooled",
+        description="How a classifier answers. pooled: a linear head on the mean of the last layer's "
+        "states, fitted first on the frozen base and then trained with the adapter. tokens: the label is "
+        "the answer's text, scored by its likelihood.",
+    )
+    instruction: str | None = Field(
+        None,
+        description="The question asked about a text, by the tokens head and by the base model zero-shot; "
+        "empty asks for one of the labels. For generate: a system message put before each prompt.",
+    )
+
+    @field_validator("kind", mode="before")
+    @classmethod
+    def _kind_is_built(cls, value: object) -> object:
+        if value in UNBUILT_KINDS:
+            raise ValueError(f"the kind {value!r} is not built yet; use classify, generate or text")
+        return value
+
+    @model_validator(mode="after")
+    def _labels_agree(self) -> Self:
+        if self.labels is not None:
+            if self.kind != "classify":
+                raise ValueError(f"labels belong to kind classify, not to {self.kind}")
+            if len(self.labels) < 2 or len(set(self.labels)) != len(self.labels):
+                raise ValueError("labels needs at least two different labels")
+            if any(not label.strip() for label in self.labels):
+                raise ValueError("a label is empty")
+            if self.positive is not None and self.positive not in self.labels:
+                raise ValueError(f"positive is {self.positive!r}, which is not one of {self.labels}")
+        return self
+
+
+class Source(Section):
+    """One source of training rows."""
+
+    source: str = Field(
+        min_length=1,
+        description="builtin:phishing, a file (.jsonl, .csv, .parquet, .txt), a glob, a folder, or "
+        "hf:DATASET[/CONFIG]@SPLIT.",
+    )
+    weight: float = Field(
+        1.0,
+        gt=0,
+        le=100,
+        description="How often a training row of this source is seen in an epoch: 0.5 is a seeded half, "
+        "2 is twice. Validation and test rows are never repeated.",
+    )
+
+
+class TestSet(Section):
+    """A further test set: never split, never trained on."""
+
+    __test__ = False  # not a pytest class
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", description="Its name in reports.")
+    source: str = Field(min_length=1, description="Where its rows are; as in data.train.")
+
+    @field_validator("name")
+    @classmethod
+    def _not_a_split(cls, value: str) -> str:
+        if value in ("train", "validation", "test"):
+            raise ValueError(f"{value!r} is the name of a split; give this set another name")
+        return value
+
+
+class Split(Section):
+    """How rows are divided. Near-duplicates, and rows with one `group_by` value, stay together."""
+
+    train: float = Field(0.8, gt=0, lt=1, description="Share of the rows that is trained on.")
+    validation: float = Field(
+        0.1, gt=0, lt=1, description="Share that chooses the best checkpoint and the temperature."
+    )
+    test: float = Field(0.1, gt=0, lt=1, description="Share that the evaluation is measured on.")
+    group_by: str | None = Field(
+        None, description="A column whose equal values stay on one side: family, author, source, day."
+    )
+    seed: int | None = Field(
+        None, ge=0, description="The split's own seed; empty takes the recipe's seed."
+    )
+
+    @model_validator(mode="after")
+    def _sums_to_one(self) -> Self:
+        total = self.train + self.validation + self.test
+        if abs(total - 1) > 1e-6:
+            raise ValueError(f"train + validation + test must be 1, not {total:g}")
+        return self
+
+
+class Columns(Section):
+    """Which column plays which role; empty ones are found from their names and shown."""
+
+    text: str | None = Field(None, description="The column with the text (classify, text).")
+    label: str | None = Field(None, description="The column with the label (classify).")
+    prompt: str | None = Field(None, description="The column with the prompt (generate).")
+    response: str | None = Field(None, description="The column with the response (generate).")
+    messages: str | None = Field(
+        None, description="The column with a list of {role, content, train} messages (generate)."
+    )
+
+
+def _as_sources(value: Any) -> Any:
+    """`train: file` and `train: [file, {source, weight}]` are short for a list of sources."""
+    entries = value if isinstance(value, list) else [value]
+    return [{"source": entry} if isinstance(entry, str) else entry for entry in entries]
+
+
+class Data(Section):
+    """The rows: where they come from and what is done to them."""
+
+    train: Annotated[list[Source], BeforeValidator(_as_sources)] = Field(
+        min_length=1, description="The source of the rows, or a list of sources with weights."
+    )
+    test: list[TestSet] = Field(
+        default_factory=list, description="Further named test sets, never split nor trained on."
+    )
+    columns: Columns = Field(default_factory=Columns)
+    split: Split = Field(default_factory=Split)
+    max_length: int = Field(
+        2048, ge=16, le=131072, description="Longest row, in tokens, prompt and answer together."
+    )
+    over_long: Literal["cut", "drop"] = Field(
+        "cut",
+        description="A row over max_length: cut shortens the classified text at its end, or takes the "
+        "oldest whole turns from a conversation; drop leaves the row out. Both are counted.",
+    )
+    near_duplicate: float | None = Field(
+        0.8,
+        ge=0.5,
+        le=1.0,
+        description="Rows whose Jaccard similarity is at least this are one cluster: it stays on one side "
+        "of the split, and only the first of rows with equal text is kept. null looks for equal text only.",
+    )
+    limit: int | None = Field(
+        None,
+        ge=20,
+        description="Train and validate on this many rows at most, a seeded part stratified by label and "
+        "group. Test sets stay whole.",
+    )
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> Self:
+        names = [test.name for test in self.test]
+        if len(set(names)) != len(names):
+            raise ValueError("two test sets have the same name")
+        return self
+
+
+class Adapter(Section):
+    """The small trained part beside the frozen base."""
+
+    kind: Literal["lora", "rslora", "dora"] = Field(
+        "lora",
+        description="lora (Hu et al. 2021), rslora (scaled by the root of the rank, Kalajdzievski 2023) "
+        "or dora (direction and magnitude, Liu et al. 2024).",
+    )
+    rank: int = Field(16, ge=1, le=512, description="Rank of the two small matrices.")
+    alpha: int = Field(32, ge=1, le=2048, description="Scale: the update is multiplied by alpha/rank.")
+    dropout: float = Field(0.1, ge=0, lt=1, description="Dropout on the adapter's input.")
+    targets: Literal["all-linear"] | list[str] = Field(
+        "all-linear",
+        description="Adapted layers: all-linear, or a list of q_proj, k_proj, v_proj, o_proj, gate_proj, "
+        "up_proj, down_proj.",
+    )
+
+    @field_validator("targets")
+    @classmethod
+    def _targets_exist(cls, value: str | list[str]) -> str | list[str]:
+        known = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+        if isinstance(value, list):
+            wrong = [name for name in value if name not in known]
+            if wrong or not value:
+                raise ValueError(f"targets {wrong or value} not among {', '.join(known)}")
+        return value
+
+
+class Train(Section):
+    """The training loop."""
+
+    epochs: int = Field(3, ge=1, le=100, description="Passes over the training rows.")
+    learning_rate: float = Field(1e-4, gt=0, le=1, description="Highest learning rate of AdamW.")
+    schedule: Literal["cosine", "linear", "constant"] = Field(
+        "cosine", description="How the learning rate falls after the warm-up."
+    )
+    warmup_ratio: float = Field(
+        0.05, ge=0, le=0.5, description="Share of the steps in which the learning rate rises from zero."
+    )
+    weight_decay: float = Field(
+        0.01, ge=0, le=1, description="Decoupled weight decay (L2) on the trained matrices."
+    )
+    batch_rows: int = Field(16, ge=1, le=4096, description="Rows in one optimizer step.")
+    micro_batch_tokens: int = Field(
+        2048,
+        ge=16,
+        description="Padded tokens in one forward pass; a step's rows are taken in as many as needed. "
+        "Smaller needs less memory; the result is the same.",
+    )
+    max_grad_norm: float = Field(1.0, gt=0, description="The gradient is scaled down to this norm.")
+    evaluations_per_epoch: int = Field(
+        2, ge=1, le=100, description="Validations (and chances of a best checkpoint) in an epoch."
+    )
+    patience: int | None = Field(
+        4,
+        ge=1,
+        description="Early stopping: end after this many validations without a better loss; null never does.",
+    )
+    checkpoint_steps: int = Field(
+        25, ge=1, description="Optimizer steps between two checkpoints to go on from after a crash."
+    )
+    checkpoint_activations: Literal["auto", True, False] = Field(
+        "auto",
+        description="Compute activations again in the backward pass instead of keeping them: less memory, "
+        "more time. auto: only when the estimate does not fit.",
+    )
+    precision: Literal["auto", "bf16", "fp32"] = Field(
+        "auto",
+        description="Number format of the frozen base; what is trained stays fp32. auto: bf16 where a "
+        "short measurement on this machine shows that it pays.",
+    )
+    samples: int = Field(
+        2, ge=0, le=20, description="Answers sampled at each validation (generate and text)."
+    )
+
+
+METRICS = (
+    "accuracy",
+    "macro_f1",
+    "auc",
+    "false_positive_rate",
+    "recall",
+    "precision",
+    "perplexity",
+)
+
+
+class Evaluate(Section):
+    """What is measured, and against what."""
+
+    metrics: Literal["auto"] | list[Literal[METRICS]] = Field(  # type: ignore[valid-type]
+        "auto", description=f"auto, or a list of {', '.join(METRICS)}."
+    )
+    baselines: list[Literal["tfidf"]] = Field(
+        default_factory=lambda: ["tfidf"],
+        description="Classical models fitted on the same rows: tfidf (word 1-2 grams, logistic regression).",
+    )
+
+
+class Limit(Section):
+    """One condition of the gate, decided on the bound of its 95 % interval."""
+
+    metric: Literal[METRICS] = Field(description="The metric that is limited.")  # type: ignore[valid-type]
+    model: Literal["tuned", "probe", "base", "tfidf"] = Field(
+        "tuned", description="The model it is about."
+    )
+    against: Literal["base", "probe", "tfidf"] | None = Field(
+        None, description="The model that min_gain compares with."
+    )
+    set: str = Field("test", description="The test set it is measured on.")
+    min_gain: float | None = Field(
+        None, description="model minus against must be above this, its whole interval."
+    )
+    max: float | None = Field(None, description="The metric may be at most this.")
+    min: float | None = Field(None, description="The metric must be at least this.")
+    undecided: Literal["fail", "warn"] = Field(
+        "fail", description="What an interval that holds the limit inside means."
+    )
+
+    @model_validator(mode="after")
+    def _one_limit(self) -> Self:
+        given = [name for name in ("min_gain", "max", "min") if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError(f"give exactly one of min_gain, max, min (found: {', '.join(given) or 'none'})")
+        if (self.min_gain is not None) != (self.against is not None):
+            raise ValueError("min_gain needs against, and against needs min_gain")
+        return self
+
+
+def _as_base(value: Any) -> Any:
+    """`base: embedded` is short for `base: {model: embedded}`."""
+    return {"model": value} if isinstance(value, str) else value
+
+
+class Recipe(Section):
+    """One model's whole life."""
+
+    version: Literal[1] = Field(1, description="Version of the recipe's form.")
+    name: str = Field(description="Name of the run's folder: letters, digits, - and _.")
+    seed: int = Field(13, ge=0, description="The one seed: split, order, dropout, bootstrap.")
+    base: Annotated[Base, BeforeValidator(_as_base)] = Field(default_factory=Base)
+    task: Task = Field(default_factory=Task)
+    data: Data
+    adapter: Adapter = Field(default_factory=Adapter)
+    train: Train = Field(default_factory=Train)
+    evaluate: Evaluate = Field(default_factory=Evaluate)
+    gate: list[Limit] = Field(
+        default_factory=list, description="Limits that a model must keep to be released."
+    )
+
+    @field_validator("name")
+    @classmethod
+    def _name_is_a_folder(cls, value: str) -> str:
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,79}", value):
+            raise ValueError("must begin with a letter or digit and hold only letters, digits, - and _")
+        return value
+
+    @model_validator(mode="after")
+    def _parts_agree(self) -> Self:
+        known = {"test", *(test.name for test in self.data.test)}
+        for limit in self.gate:
+            if limit.set not in known:
+                raise ValueError(f"gate: set {limit.set!r} is not one of {', '.join(sorted(known))}")
+            if self.task.kind != "classify" and limit.metric != "perplexity":
+                raise ValueError(f"gate: {limit.metric} belongs to kind classify, not to {self.task.kind}")
+            models = {limit.model, limit.against}
+            if "probe" in models and (self.task.kind != "classify" or self.task.head != "pooled"):
+                raise ValueError("gate: there is a probe only with task.head: pooled")
+            if "tfidf" in models and (
+                self.task.kind != "classify" or "tfidf" not in self.evaluate.baselines
+            ):
+                raise ValueError("gate: names tfidf, which is not in evaluate.baselines")
+        return self
