@@ -1,0 +1,67 @@
+"""Turns a GGUF file into a folder of safetensors, once, in the cache."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from afina.errors import BaseModelError
+from afina.language import _
+from afina.run.files import atomic_folder, sha256_of
+from afina.run.store import cache_folder
+
+
+def unpack_gguf(path: Path, say: Callable[[str], None]) -> Path:
+    """The folder with the weights of a GGUF file as fp32 safetensors, its tokenizer and chat template.
+
+
+    Raises:
+        BaseModelError: when the file is not GGUF, or not a Llama model.
+    """
+    _require_llama_gguf(path)
+    folder = cache_folder() / "base" / sha256_of(path)[:32]
+    if (folder / "config.json").exists():
+        return folder
+    say(_("unpacking {name} once into the cache (about half a minute)").format(name=path.name))
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    tokenizer = AutoTokenizer.from_pretrained(str(path.parent), gguf_file=path.name)
+    loaded = AutoModelForCausalLM.from_pretrained(
+        str(path.parent), gguf_file=path.name, dtype=torch.float32
+    )
+    config = loaded.config
+    if hasattr(config, "quantization_config"):
+        del config.quantization_config
+    # save_pretrained refuses a model that came from GGUF: the same weights in a fresh one are welcome.
+    model = LlamaForCausalLM(config)
+    model.load_state_dict(loaded.state_dict())
+    model.config.dtype = torch.float32
+    with atomic_folder(folder) as temporary:
+        model.save_pretrained(temporary)
+        tokenizer.save_pretrained(temporary)
+    return folder
+
+
+def _require_llama_gguf(path: Path) -> None:
+    import numpy as np
+    from gguf import GGUFReader
+
+    try:
+        reader = GGUFReader(str(path))
+        field = reader.get_field("general.architecture")
+        kind = bytes(np.asarray(field.parts[field.data[0]])).decode() if field else "unknown"
+    except (ValueError, IndexError, OverflowError, UnicodeDecodeError) as error:
+        raise BaseModelError(
+            _("this is not a GGUF file: {error}").format(error=error),
+            where=str(path),
+            fix=_("download the file again"),
+        ) from None
+    if kind != "llama":
+        raise BaseModelError(
+            _("this is a model of type `{kind}`; Afina tunes Llama-architecture models only").format(kind=kind),
+            where=str(path),
+            fix=_("choose a GGUF file whose general.architecture is llama"),
+        )

@@ -1,0 +1,137 @@
+"""Loads a base model to run or to train: device, number format, quantisation, adapter."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from afina.errors import AfinaError, BaseModelError, MissingExtra
+from afina.language import _
+from afina.recipe import Adapter
+
+
+def device() -> str:
+    """`cuda` where there is one, else `cpu`."""
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def load_model(folder: Path, precision: str, bits: int = 16) -> Any:
+    """A LlamaForCausalLM, frozen, in evaluation mode.
+
+    Args:
+        folder: local folder with config.json and safetensors.
+        precision: `bf16` or `fp32`.
+        bits: 16 as stored in `precision`; 8 or 4 through bitsandbytes (NF4, double quantisation).
+    """
+    import torch
+    from transformers import AutoModelForCausalLM
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    options: dict[str, Any] = {}
+    if bits in (4, 8):
+        options["quantization_config"] = _quantization(bits, dtype)
+        options["device_map"] = {"": device()}
+    try:
+        model = AutoModelForCausalLM.from_pretrained(
+            str(folder), dtype=dtype, attn_implementation="sdpa", local_files_only=True, **options
+        )
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        from afina.run.files import storage_error
+
+        raise storage_error(error) or BaseModelError(
+            _("this model could not be loaded: {error}").format(error=str(error).splitlines()[0]),
+            where=str(folder),
+        ) from None
+    if bits not in (4, 8):
+        model = model.to(device())
+    model.requires_grad_(False)
+    model.eval()
+    return model
+
+
+def _quantization(bits: int, dtype: Any) -> Any:
+    try:
+        import bitsandbytes  # noqa: F401
+    except ImportError:
+        raise MissingExtra(
+            _("a base of {bits} bits needs bitsandbytes").format(bits=bits),
+            fix=_("pip install 'afina[quantize]', or set base.bits: 16"),
+        ) from None
+    from transformers import BitsAndBytesConfig
+
+    if bits == 4:
+        return BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=dtype,
+        )
+    return BitsAndBytesConfig(load_in_8bit=True)
+
+
+def attach_adapter(model: Any, adapter: Adapter, base_id: str, seed: int) -> Any:
+    """The model with a fresh adapter, its weights in fp32 and trained; the base stays frozen.
+
+    The second LoRA matrix begins at zero (Hu et al. 2021), so the first step starts from the base.
+    """
+    import torch
+    from peft import LoraConfig, get_peft_model
+
+    torch.manual_seed(seed)
+    config = LoraConfig(
+        r=adapter.rank,
+        lora_alpha=adapter.alpha,
+        lora_dropout=adapter.dropout,
+        target_modules=adapter.targets,
+        use_rslora=adapter.kind == "rslora",
+        use_dora=adapter.kind == "dora",
+        task_type="CAUSAL_LM",
+        base_model_name_or_path=base_id,
+    )
+    tuned = get_peft_model(model, config)
+    tuned.peft_config["default"].base_model_name_or_path = base_id
+    return tuned
+
+
+def load_adapter(model: Any, folder: Path) -> Any:
+    """The model with a trained adapter on it, in evaluation mode."""
+    from peft import PeftModel
+
+    try:
+        tuned = PeftModel.from_pretrained(model, str(folder), local_files_only=True)
+    except (OSError, ValueError, RuntimeError, KeyError) as error:
+        raise AfinaError(
+            _("this adapter could not be loaded on this base model: {error}").format(
+                error=str(error).splitlines()[0]
+            ),
+            where=str(folder),
+        ) from None
+    tuned.eval()
+    return tuned
+
+
+@contextmanager
+def adapter_off(model: Any) -> Iterator[None]:
+    """Inside, the model answers as its base does."""
+    if hasattr(model, "disable_adapter"):
+        with model.disable_adapter():
+            yield
+    else:
+        yield
+
+
+def decoder(model: Any) -> Any:
+    """The part below the output head, adapter included: ids [rows, length] to states [.., hidden]."""
+    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
+    return inner.model
+
+
+def output_head(model: Any) -> Any:
+    """The layer from states [.., hidden] to logits [.., vocabulary]."""
+    return model.get_output_embeddings()

@@ -1,0 +1,99 @@
+"""How much memory a run needs, and how much there is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from afina.recipe import Recipe
+from afina.run.files import read_json
+
+GIB = 1024**3
+
+
+@dataclass(frozen=True)
+class MemoryEstimate:
+    """Peak memory of training, in bytes, by what holds it."""
+
+    base: int
+    adapter: int
+    activations: int
+    logits: int
+    overhead: int
+
+    @property
+    def total(self) -> int:
+        """All of it."""
+        return self.base + self.adapter + self.activations + self.logits + self.overhead
+
+
+def free_bytes() -> int:
+    """Memory that training may use: the GPU's where there is one, else the machine's."""
+    import psutil
+    import torch
+
+    if torch.cuda.is_available():
+        return int(torch.cuda.mem_get_info()[0])
+    return int(psutil.virtual_memory().available)
+
+
+def parameter_count(config: dict[str, Any]) -> tuple[int, int]:
+    """Parameters of a Llama model: (in the layers, in embeddings and head)."""
+    hidden, inner = config["hidden_size"], config["intermediate_size"]
+    heads = config["num_attention_heads"]
+    key_heads = config.get("num_key_value_heads") or heads
+    head_size = config.get("head_dim") or hidden // heads
+    attention = hidden * head_size * (2 * heads + 2 * key_heads)
+    layer = attention + 3 * hidden * inner + 2 * hidden
+    embeddings = config["vocab_size"] * hidden
+    tied = config.get("tie_word_embeddings", False)
+    return layer * config["num_hidden_layers"] + hidden, embeddings if tied else 2 * embeddings
+
+
+def adapter_parameters(config: dict[str, Any], recipe: Recipe) -> int:
+    """Trained parameters of the adapter: rank × (inputs + outputs) of every adapted layer."""
+    hidden, inner = config["hidden_size"], config["intermediate_size"]
+    heads = config["num_attention_heads"]
+    key_heads = config.get("num_key_value_heads") or heads
+    head_size = config.get("head_dim") or hidden // heads
+    sides = {
+        "q_proj": hidden + heads * head_size,
+        "k_proj": hidden + key_heads * head_size,
+        "v_proj": hidden + key_heads * head_size,
+        "o_proj": heads * head_size + hidden,
+        "gate_proj": hidden + inner,
+        "up_proj": hidden + inner,
+        "down_proj": inner + hidden,
+    }
+    targets = list(sides) if recipe.adapter.targets == "all-linear" else recipe.adapter.targets
+    per_layer = sum(sides[name] for name in targets)
+    return recipe.adapter.rank * per_layer * int(config["num_hidden_layers"])
+
+
+def estimate_memory(
+    folder: Path, recipe: Recipe, precision: str, bits: int, checkpointed: bool
+) -> MemoryEstimate:
+    """Peak memory of training this recipe; activations by the count of tensors that autograd keeps."""
+    config = read_json(folder / "config.json")
+    layers, embeddings = parameter_count(config)
+    width = 2 if precision == "bf16" else 4
+    # 4 bits: NF4 with double quantisation takes 0.516 bytes a weight (Dettmers et al. 2023).
+    layer_bytes = {4: 0.516, 8: 1.01}.get(bits, float(width))
+    adapter = adapter_parameters(config, recipe)
+    tokens = max(recipe.train.micro_batch_tokens, recipe.data.max_length)
+    hidden, inner = config["hidden_size"], config["intermediate_size"]
+    # Kept a layer: norms, the inputs of the products and their fp32 dropped-out copies for LoRA.
+    per_token_layer = (14 * hidden + 6 * inner) * width + 4 * (4 * hidden + inner)
+    kept_layers = 1 if checkpointed else config["num_hidden_layers"]
+    activations = tokens * (per_token_layer * kept_layers + config["num_hidden_layers"] * hidden * width)
+    needs_logits = recipe.task.kind != "classify" or recipe.task.head == "tokens"
+    # Output logits are taken in blocks of 512 positions: values and their gradient in fp32.
+    logits = 512 * config["vocab_size"] * 4 * 3 if needs_logits else 0
+    return MemoryEstimate(
+        base=int(layers * layer_bytes + embeddings * width),
+        adapter=adapter * 4 * 4,  # weights, gradient, two moments, in fp32
+        activations=int(activations),
+        logits=logits,
+        overhead=int(0.6 * GIB),
+    )
