@@ -36,7 +36,8 @@ class Run:
         name: the recipe's name.
         number: 1, 2, …
         store: where the run lives; a remote one is kept equal to `root` after every stage.
-        say: called with one line of progress for people.
+        say: called with a line for people.
+        progress: called with the state of the work at hand; each one replaces the one before.
     """
 
     root: Path
@@ -44,6 +45,7 @@ class Run:
     number: int
     store: Store
     say: Callable[[str], None] = field(default=_silent)
+    progress: Callable[[str], None] = field(default=_silent)
     _lock: FileLock | None = None
 
     def path(self, relative: str) -> Path:

@@ -1,0 +1,144 @@
+"""How long rows are in tokens, what is cut or dropped, and what that loses."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from afina.data.chat import cut_conversation, encode_conversation, encode_document, question_of, with_instruction
+from afina.data.roles import Row
+from afina.errors import DataError
+from afina.language import _
+from afina.models.tokenizer import Tokens
+from afina.recipe import Recipe
+
+
+@dataclass
+class LengthReport:
+    """Counts of one split or test set."""
+
+    rows: int = 0
+    tokens: int = 0
+    trained_tokens: int = 0
+    cut_rows: int = 0
+    lost_tokens: int = 0
+    dropped: Counter[str] = field(default_factory=Counter)
+    dropped_ids: list[str] = field(default_factory=list)
+    labels: Counter[str] = field(default_factory=Counter)
+    lengths: list[int] = field(default_factory=list)
+
+    def as_json(self) -> dict[str, Any]:
+        """For audit.json."""
+        marks = np.percentile(self.lengths, [50, 90, 99]) if self.lengths else [0, 0, 0]
+        return {
+            "rows": self.rows,
+            "labels": dict(sorted(self.labels.items())),
+            "tokens": self.tokens,
+            "trained_tokens": self.trained_tokens,
+            "length_tokens": {
+                "median": int(marks[0]),
+                "p90": int(marks[1]),
+                "p99": int(marks[2]),
+                "max": max(self.lengths, default=0),
+            },
+            "cut_rows": self.cut_rows,
+            "lost_tokens": self.lost_tokens,
+            "dropped_rows": dict(sorted(self.dropped.items())),
+            "dropped_examples": self.dropped_ids[:5],
+        }
+
+
+class LengthLimit:
+    """Applies data.max_length to rows, keeping count of all that is lost."""
+
+    def __init__(self, tokens: Tokens, recipe: Recipe, labels: list[str]) -> None:
+        self._tokens = tokens
+        self._recipe = recipe
+        self._limit = recipe.data.max_length
+        self._classify = recipe.task.kind == "classify"
+        self._asks = self._classify and recipe.task.head == "tokens"
+        self._overhead = 0
+        if self._asks:
+            question = question_of(recipe, labels)
+            self._overhead = max(
+                len(encode_conversation(tokens, question.messages("", label)).ids) for label in labels
+            )
+            if self._overhead + 8 > self._limit:
+                raise DataError(
+                    _("data.max_length of {limit} leaves no room for the text beside the question").format(limit=self._limit),
+                    fix=_("raise data.max_length, or shorten task.instruction"),
+                )
+
+    def apply(self, rows: list[Row], report: LengthReport) -> list[Row]:
+        """The rows that stay, those of conversations cut where needed; counts go into `report`."""
+        if self._classify:
+            return self._classified(rows, report)
+        kept = []
+        for row in rows:
+            outcome = self._document(row, report) if self._recipe.task.kind == "text" else self._conversation(row, report)
+            if outcome is not None:
+                kept.append(outcome)
+        return kept
+
+    def _drop(self, row: Row, why: str, report: LengthReport) -> None:
+        report.dropped[why] += 1
+        report.dropped_ids.append(row.id)
+
+    def _note(self, row: Row, length: int, trained: int, report: LengthReport) -> None:
+        report.rows += 1
+        report.tokens += length
+        report.trained_tokens += trained
+        report.lengths.append(length)
+        if row.label is not None:
+            report.labels[row.label] += 1
+
+    def _classified(self, rows: list[Row], report: LengthReport) -> list[Row]:
+        """Texts stay whole in the file; models read at most max_length tokens of them."""
+        kept = []
+        encoded = self._tokens.tokenizer([row.text for row in rows], add_special_tokens=False)["input_ids"]
+        begin = 0 if self._tokens.bos is None else 1
+        for row, ids in zip(rows, encoded, strict=True):
+            full = len(ids) + (self._overhead if self._asks else begin)
+            if full > self._limit:
+                if self._recipe.data.over_long == "drop":
+                    self._drop(row, "over_long", report)
+                    continue
+                report.cut_rows += 1
+                report.lost_tokens += full - self._limit
+            self._note(row, min(full, self._limit), 2 if self._asks else 0, report)
+            kept.append(row)
+        return kept
+
+    def _document(self, row: Row, report: LengthReport) -> Row | None:
+        windows = encode_document(self._tokens, row.text, self._limit)
+        if not windows:
+            self._drop(row, "no_trained_token", report)
+            return None
+        total = sum(len(window.ids) for window in windows)
+        self._note(row, total, sum(sum(window.trained) for window in windows), report)
+        return row
+
+    def _conversation(self, row: Row, report: LengthReport) -> Row | None:
+        messages = with_instruction(self._recipe, row.messages or [])
+        try:
+            encoded = encode_conversation(self._tokens, messages)
+        except DataError:
+            self._drop(row, "no_trained_token", report)
+            return None
+        if len(encoded.ids) > self._limit:
+            cut = None
+            if self._recipe.data.over_long == "cut":
+                cut = cut_conversation(self._tokens, messages, self._limit)
+            if cut is None:
+                self._drop(row, "over_long", report)
+                return None
+            before = len(encoded.ids)
+            encoded = encode_conversation(self._tokens, cut)
+            report.cut_rows += 1
+            report.lost_tokens += before - len(encoded.ids)
+            row.messages = cut
+        self._note(row, len(encoded.ids), sum(encoded.trained), report)
+        return row

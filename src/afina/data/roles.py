@@ -1,0 +1,219 @@
+"""Which column plays which role, and what a row must hold to be used."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+from afina.errors import DataError
+from afina.language import _
+from afina.recipe import Columns
+
+NAMES = {
+    "text": ("text", "texto", "message", "mensaje", "body", "content", "sms", "email", "document", "sentence", "code", "request"),
+    "label": ("label", "etiqueta", "class", "clase", "category", "categoria", "categoría", "target", "type", "tipo"),
+    "prompt": ("prompt", "instruction", "question", "pregunta", "instruccion", "instrucción", "input"),
+    "response": ("response", "output", "answer", "completion", "respuesta"),
+    "messages": ("messages", "conversations", "conversation", "mensajes"),
+}
+ROLES_OF_KIND = {"classify": ("text", "label"), "generate": ("prompt", "response"), "text": ("text",)}
+EXAMPLES = {
+    "classify": '{"text": "Su paquete llega hoy", "label": "legitimate"}',
+    "generate": '{"prompt": "¿Qué es un oráculo?", "response": "Un servicio que…"} or {"messages": [{"role": "user", "content": "…"}, {"role": "assistant", "content": "…"}]}',
+    "text": '{"text": "…"}',
+}
+_SHAREGPT = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "system": "system"}
+
+
+@dataclass
+class Row:
+    """One example.
+
+    Attributes:
+        id: first 16 hexadecimal digits of the SHA-256 of its content; the same in every run.
+        text: the classified text, or the document.
+        label: of a classified text, else None.
+        messages: of a conversation: role, content, and whether an assistant's message is trained.
+        extra: the other columns, as text, numbers or truth values.
+        source: the name of the source it came from.
+        weight: how often it is seen in an epoch.
+    """
+
+    text: str = ""
+    label: str | None = None
+    messages: list[dict[str, Any]] | None = None
+    extra: dict[str, Any] = field(default_factory=dict)
+    source: str = ""
+    weight: float = 1.0
+    id: str = ""
+
+    def content(self) -> str:
+        """All the text of the row, for comparing rows."""
+        if self.messages is not None:
+            return "\n".join(str(message["content"]) for message in self.messages)
+        return self.text
+
+    def make_id(self) -> str:
+        """Sets and returns the id."""
+        value = [self.text, self.label, [[m["role"], m["content"]] for m in self.messages or []]]
+        self.id = hashlib.sha256(json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogatepass")).hexdigest()[:16]
+        return self.id
+
+
+def find_roles(kind: str, columns: Columns, found: list[str], where: str) -> dict[str, str]:
+    """Which column plays which role: as the recipe says, else by its name.
+
+    Raises:
+        DataError: when a needed role has no column; names the columns there are.
+    """
+    lower = {name.lower(): name for name in reversed(found)}
+    roles = {}
+    for role, names in NAMES.items():
+        wanted = getattr(columns, role)
+        if wanted is not None:
+            if wanted not in found:
+                raise DataError(
+                    _("there is no column `{column}` (data.columns.{role})").format(column=wanted, role=role),
+                    where=where,
+                    fix=_("columns here: {columns}").format(columns=", ".join(found)),
+                )
+            roles[role] = wanted
+        else:
+            match = next((lower[name] for name in names if name in lower), None)
+            if match is not None:
+                roles[role] = match
+    if kind == "generate" and "messages" in roles and (columns.messages or "response" not in roles):
+        return {"messages": roles["messages"]}
+    needed = ROLES_OF_KIND[kind]
+    missing = [role for role in needed if role not in roles]
+    if missing:
+        raise DataError(
+            _("no column for {roles} was found").format(roles=", ".join(missing)),
+            where=where,
+            fix=_(
+                "columns here: {columns}. Say which one it is with --set data.columns.{role}=NAME. A valid row: {example}"
+            ).format(columns=", ".join(found), role=missing[0], example=EXAMPLES[kind]),
+        )
+    chosen = {role: roles[role] for role in needed}
+    if kind == "generate" and "instruction" in lower and "input" in lower and columns.prompt is None:
+        chosen["input"] = lower["input"]  # the alpaca form: the instruction, then what it is about
+    return chosen
+
+
+def make_row(kind: str, roles: dict[str, str], raw: dict[str, Any], where: str) -> Row:
+    """A row from a raw one. Raises DataError that names the field, what was found and a valid row."""
+    row = Row()
+    if "messages" in roles:
+        row.messages = _messages(raw.get(roles["messages"]), roles["messages"], where)
+    elif kind == "generate":
+        prompt = _text(raw, roles["prompt"], kind, where)
+        more = raw.get(roles["input"]) if "input" in roles else None
+        if more:
+            prompt = f"{prompt}\n\n{more}"
+        row.messages = [
+            {"role": "user", "content": prompt, "train": False},
+            {"role": "assistant", "content": _text(raw, roles["response"], kind, where), "train": True},
+        ]
+    else:
+        row.text = _text(raw, roles["text"], kind, where)
+    if kind == "classify":
+        row.label = _label(raw.get(roles["label"]), roles["label"], where)
+    used = set(roles.values())
+    row.extra = {
+        name: value
+        for name, value in raw.items()
+        if name not in used and _is_scalar(value)
+    }
+    return row
+
+
+def _is_scalar(value: Any) -> bool:
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return isinstance(value, str | int | bool)
+
+
+def _text(raw: dict[str, Any], column: str, kind: str, where: str) -> str:
+    value = raw.get(column)
+    if not isinstance(value, str) or not value.strip():
+        raise DataError(
+            _("field `{field}` must be text; found {found}").format(field=column, found=_found(value)),
+            where=where,
+            fix=_("a valid row: {example}").format(example=EXAMPLES[kind]),
+        )
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise DataError(
+            _("field `{field}` holds half a character (a lone surrogate)").format(field=column), where=where
+        ) from None
+    return value
+
+
+def _label(value: Any, column: str, where: str) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, int):
+        return str(value)
+    if isinstance(value, str) and value.strip():
+        return value.strip()
+    raise DataError(
+        _("field `{field}` must be a label; found {found}").format(field=column, found=_found(value)),
+        where=where,
+        fix=_("a valid row: {example}").format(example=EXAMPLES["classify"]),
+    )
+
+
+def _found(value: Any) -> str:
+    """The type and size of what was found: never the text itself, which may be private."""
+    if value is None:
+        return _("nothing")
+    if isinstance(value, str):
+        return _("empty text") if not value.strip() else _("text of {count} characters").format(count=len(value))
+    return type(value).__name__
+
+
+def _messages(value: Any, column: str, where: str) -> list[dict[str, Any]]:
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except json.JSONDecodeError:
+            value = None
+    fix = _("a valid row: {example}").format(example=EXAMPLES["generate"])
+    if not isinstance(value, list) or not value:
+        raise DataError(
+            _("field `{field}` must be a list of messages; found {found}").format(field=column, found=_found(value)),
+            where=where,
+            fix=fix,
+        )
+    messages = []
+    for index, message in enumerate(value):
+        place = f"{column}[{index}]"
+        if not isinstance(message, dict):
+            raise DataError(_("`{place}` must be an object").format(place=place), where=where, fix=fix)
+        role = message.get("role") or _SHAREGPT.get(str(message.get("from")))
+        content = message.get("content") if "content" in message else message.get("value")
+        if role not in ("system", "user", "assistant"):
+            raise DataError(
+                _("`{place}.role` must be system, user or assistant; found {found}").format(place=place, found=role),
+                where=where,
+                fix=fix,
+            )
+        if not isinstance(content, str) or not content.strip():
+            raise DataError(
+                _("`{place}.content` must be text; found {found}").format(place=place, found=_found(content)),
+                where=where,
+                fix=fix,
+            )
+        train = message.get("train", role == "assistant")
+        if not isinstance(train, bool) or (train and role != "assistant"):
+            raise DataError(
+                _("`{place}.train` must be true or false, and true only for the assistant").format(place=place),
+                where=where,
+                fix=fix,
+            )
+        messages.append({"role": role, "content": content, "train": train})
+    return messages

@@ -1,0 +1,128 @@
+"""Divides rows into train, validation and test: by whole units, stratified by label, seeded."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from afina.data.duplicates import Clusters
+from afina.errors import DataError
+from afina.language import _
+
+SPLITS = ("train", "validation", "test")
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+def units_of(clusters: Array, groups: Array | None) -> Array:
+    """Rows that must stay together: those of one near-duplicate cluster or of one group.
+
+    Args:
+        clusters: number of each row's cluster; shape [rows].
+        groups: code of each row's group, or None; shape [rows].
+    Returns:
+        Number of each row's unit; shape [rows].
+    """
+    if groups is None:
+        return clusters
+    joined = Clusters(len(clusters))
+    for keys in (clusters, groups):
+        _values, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
+        for row, start in enumerate(first[inverse]):
+            if start != row:
+                joined.join(int(start), row)
+    return joined.roots()
+
+
+def split_rows(units: Array, labels: Array, shares: tuple[float, float, float], seed: int, label_names: list[str]) -> Array:
+    """Assigns each row to a split; 0 train, 1 validation, 2 test.
+
+    Units are taken in seeded order, the largest first, each to the split that lacks most of its labels
+    (iterative stratification, Sechidis et al. 2011, on whole units).
+
+    Args:
+        units: number of each row's unit; shape [rows].
+        labels: code of each row's label; shape [rows].
+        shares: of train, validation and test.
+        seed: of the order.
+        label_names: for messages.
+    Raises:
+        DataError: when a split would be left without rows, or without one of the labels.
+    """
+    _names, compact = np.unique(units, return_inverse=True)
+    count, kinds = int(compact.max()) + 1, int(labels.max()) + 1
+    if count < 3:
+        raise DataError(
+            _("the rows form only {count} groups that must stay together; a split needs at least 3").format(count=count),
+            fix=_("choose another data.split.group_by, or give more rows"),
+        )
+    totals = np.bincount(labels, minlength=kinds)
+    rare = [label_names[kind] for kind in np.flatnonzero(totals < 3)]
+    if rare:
+        raise DataError(
+            _("too few rows with label {labels}: each label needs at least 3, one for each split").format(
+                labels=", ".join(repr(name) for name in rare)
+            ),
+            fix=_("add rows with these labels, or leave these labels out"),
+        )
+    tally = np.zeros((count, kinds), dtype=np.int64)
+    np.add.at(tally, (compact, labels), 1)
+    sizes = tally.sum(axis=1)
+    random = np.random.default_rng(seed)
+    order = random.permutation(count)
+    order = order[np.argsort(-sizes[order], kind="stable")]
+    wanted = np.outer(shares, totals).astype(float)
+    missing = wanted.copy()
+    chosen = np.zeros(count, dtype=np.int8)
+    weight = 1 / np.maximum(wanted, 1e-9)
+    for unit in order:
+        lack = (missing * weight * tally[unit]).sum(axis=1) / sizes[unit]
+        best = int(np.argmax(lack))
+        chosen[unit] = best
+        missing[best] -= tally[unit]
+    _fill_empty(chosen, tally, order)
+    for split, name in enumerate(SPLITS):
+        lacking = [label_names[kind] for kind in np.flatnonzero(tally[chosen == split].sum(axis=0) == 0)]
+        if lacking:
+            raise DataError(
+                _("with these groups the {split} split would have no row with label {labels}").format(
+                    split=name, labels=", ".join(repr(label) for label in lacking)
+                ),
+                fix=_("choose another data.split.group_by or seed, or give more rows"),
+            )
+    return chosen[compact]
+
+
+def _fill_empty(chosen: Array, tally: Array, order: Array) -> None:
+    """Gives a split that lacks a label the smallest unit of train that holds it, while train keeps some."""
+    for split in (1, 2):
+        for kind in np.flatnonzero(tally[chosen == split].sum(axis=0) == 0):
+            holders = [unit for unit in order[::-1] if chosen[unit] == 0 and tally[unit, kind]]
+            if len(holders) > 1:
+                chosen[holders[0]] = split
+
+
+def limit_rows(splits: Array, labels: Array, units: Array, limit: int, seed: int) -> Array:
+    """Which rows to keep so that train and validation have `limit` rows: a stratified, seeded part.
+
+    Each stratum (split, label, unit) keeps its share; test rows all stay.
+
+    Returns:
+        True for each kept row; shape [rows].
+    """
+    keep = np.ones(len(splits), dtype=bool)
+    rows = np.flatnonzero(splits < 2)
+    if len(rows) <= limit:
+        return keep
+    random = np.random.default_rng(seed)
+    rows = random.permutation(rows)
+    strata = np.stack([splits[rows], labels[rows], units[rows]], axis=1)
+    _names, inverse, sizes = np.unique(strata, axis=0, return_inverse=True, return_counts=True)
+    inverse = inverse.ravel()
+    order = np.argsort(inverse, kind="stable")
+    starts = np.concatenate([[0], np.cumsum(sizes)[:-1]])
+    rank = np.empty(len(rows))
+    rank[order] = np.arange(len(rows)) - starts[inverse[order]]
+    position = (rank + random.random(len(rows))) / sizes[inverse]
+    keep[rows[np.argsort(position, kind="stable")[limit:]]] = False
+    return keep
