@@ -1,0 +1,112 @@
+"""A released model, loaded: asks it and reads its answers by inference.json alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from afina.data.chat import Encoded, Question, encode_text
+from afina.errors import AfinaError, BaseModelError
+from afina.inference.generate import stream
+from afina.inference.label_likelihood import label_logits
+from afina.inference.pooled import features_of, load_head
+from afina.inference.settings import InferenceSettings, read_settings
+from afina.language import _
+from afina.metrics.calibration import softmax
+from afina.models.base import find_base
+from afina.models.load import adapter_off, load_adapter, load_model
+from afina.models.tokenizer import load_tokens
+
+Array = np.ndarray[Any, np.dtype[Any]]
+TOKEN_BUDGET = 4096
+
+
+class Engine:
+    """The model of one release folder.
+
+    Attributes:
+        settings: what inference.json says.
+        model: base and adapter together.
+        tokens: the tokenizer with the release's template and date.
+    """
+
+    def __init__(self, release: Path, say: Callable[[str], None] = lambda _text: None) -> None:
+        path = release / "inference.json"
+        if not path.exists():
+            raise AfinaError(
+                _("this run has no trained model yet"), where=str(release), fix=_("finish it with `afina run`")
+            )
+        self.settings: InferenceSettings = read_settings(path)
+        wanted = self.settings.base
+        base = find_base(wanted["model"], wanted["revision"], say)
+        if base.sha256 != wanted["sha256"]:
+            raise BaseModelError(
+                _("the base model here is not the one that this adapter was trained on"),
+                where=str(base.folder),
+                fix=_("its weights have SHA-256 {found}, the run names {wanted}").format(
+                    found=base.sha256[:16], wanted=wanted["sha256"][:16]
+                ),
+            )
+        self.tokens = load_tokens(base.folder, self.settings.template, self.settings.date)
+        self.model = load_model(base.folder, self.settings.precision, self.settings.bits)
+        for adapter in self.settings.adapters:
+            self.model = load_adapter(self.model, release / adapter["path"])
+        head = self.settings.head
+        self._head = load_head(release / head["path"]) if head and head["kind"] == "pooled" else None
+
+    @property
+    def question(self) -> Question:
+        """What is asked about a text."""
+        return Question(self.settings.instruction or "", tuple(self.settings.labels))
+
+    def encode(self, texts: list[str]) -> list[Encoded]:
+        """Bare texts for the pooled head."""
+        limit = self.settings.max_length
+        ids = [encode_text(self.tokens, text, limit) for text in texts]
+        return [Encoded(row, [False] * len(row)) for row in ids]
+
+    def features(self, texts: list[str], check: Callable[[int], None] = lambda _tokens: None) -> Array:
+        """Mean states of the tuned model; [texts, hidden]."""
+        return features_of(self.model, self.encode(texts), self.tokens.pad, TOKEN_BUDGET, check)
+
+    def classify(self, texts: list[str]) -> Array:
+        """Calibrated probabilities; [texts, labels]."""
+        return softmax(self.logits(texts), self.settings.temperature)
+
+    def logits(self, texts: list[str], check: Callable[[int], None] = lambda _tokens: None) -> Array:
+        """Label logits before the temperature; [texts, labels]."""
+        if self._head is not None:
+            return self._head.logits(self.features(texts, check))
+        return self.ask_labels(texts, lambda: check(0))
+
+    def ask_labels(self, texts: list[str], check: Callable[[], None] = lambda: None) -> Array:
+        """Log-likelihood of each label as the answer; [texts, labels]."""
+        return label_logits(
+            self.model, self.tokens, self.question, texts, self.settings.max_length, TOKEN_BUDGET, check
+        )
+
+    def base_only(self) -> Any:
+        """`with engine.base_only():` the base answers, without its adapter."""
+        return adapter_off(self.model)
+
+    def decide(self, probabilities: Array) -> Array:
+        """The label that is said, by code; the threshold counts where there are two. [rows]."""
+        return decide(self.settings, probabilities)
+
+    def reply(self, messages: list[dict[str, str]]) -> Iterator[str]:
+        """The answer to a conversation, in pieces."""
+        if self.settings.kind == "generate" and self.settings.instruction and messages[0]["role"] != "system":
+            messages = [{"role": "system", "content": self.settings.instruction}, *messages]
+        return stream(self.model, self.tokens, messages, self.settings.generation)
+
+
+def decide(settings: InferenceSettings, probabilities: Array, threshold: float | None = None) -> Array:
+    """The code of the label that is said for each row of probabilities; [rows]."""
+    if settings.positive is None or len(settings.labels) != 2:
+        return np.asarray(probabilities.argmax(axis=1))
+    positive = settings.labels.index(settings.positive)
+    limit = settings.threshold if threshold is None else threshold
+    return np.where(probabilities[:, positive] >= limit, positive, 1 - positive)

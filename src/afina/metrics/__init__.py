@@ -1,0 +1,1 @@
+"""Pure functions on arrays: label metrics, perplexity, calibration, intervals and paired tests."""

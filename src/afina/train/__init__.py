@@ -1,0 +1,1 @@
+"""Fine-tuning: the probe, the loop, its checkpoints."""
