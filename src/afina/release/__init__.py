@@ -1,0 +1,1 @@
+"""What leaves the machine: the release folder, its card and the hashes of its files."""

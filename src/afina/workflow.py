@@ -1,0 +1,181 @@
+"""The stages of a run in order: which need doing, and what to do when the gate says no."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from afina.data.prepare import prepare
+from afina.data.sources import source_hash
+from afina.evaluate.gate import gate
+from afina.evaluate.stage import evaluate
+from afina.language import _, current
+from afina.models.base import FoundBase, find_base
+from afina.models.tokenizer import Tokens, load_tokens
+from afina.recipe import Recipe
+from afina.release.stage import release
+from afina.report import write_report
+from afina.run.folder import Run
+from afina.run.stages import Stage, do, is_done
+from afina.train.stage import train
+
+STAGES = ("data", "train", "evaluate", "gate", "release", "report")
+
+
+@dataclass
+class Workflow:
+    """One run and its stages."""
+
+    run: Run
+    recipe: Recipe
+    language: str = ""
+    reveal: bool = False
+
+    @cached_property
+    def base(self) -> FoundBase:
+        """The base model, found once."""
+        return find_base(self.recipe.base.model, self.recipe.base.revision, self.run.say)
+
+    @cached_property
+    def tokens(self) -> Tokens:
+        """Its tokenizer."""
+        return load_tokens(self.base.folder)
+
+    def stage(self, name: str) -> Stage:
+        """The stage of this name."""
+        run, recipe = self.run, self.recipe
+        language = self.language or current()
+        sources = [source.source for source in recipe.data.train] + [test.source for test in recipe.data.test]
+        chosen = {
+            "base": recipe.base.model_dump(mode="json", include={"model", "revision"}),
+            "task": recipe.task.model_dump(mode="json"),
+            "seed": recipe.seed,
+        }
+        stages = {
+            "data": Stage(
+                "data",
+                (),
+                ("data", "models/tokenizer"),
+                lambda: {
+                    **chosen,
+                    "data": recipe.data.model_dump(mode="json"),
+                    "sources": {source: source_hash(source) for source in sources},
+                },
+                ("data",),
+                lambda: self._data(),
+            ),
+            "train": Stage(
+                "train",
+                ("data",),
+                ("train", "inference", "models", "data/batches", "data/chat"),
+                lambda: {
+                    **chosen,
+                    "base": recipe.base.model_dump(mode="json"),
+                    "adapter": recipe.adapter.model_dump(mode="json"),
+                    "train": recipe.train.model_dump(mode="json"),
+                    "max_length": recipe.data.max_length,
+                },
+                (
+                    "release/adapter",
+                    "release/head.safetensors",
+                    "release/inference.json",
+                    "probe",
+                    "samples.json",
+                    "train.json",
+                    "metrics.jsonl",
+                    "checkpoints",
+                ),
+                lambda: train(run, recipe, self.base, self.tokens),
+            ),
+            "evaluate": Stage(
+                "evaluate",
+                ("data", "train"),
+                ("evaluate", "metrics", "inference"),
+                lambda: {
+                    "evaluate": recipe.evaluate.model_dump(mode="json"),
+                    "group_by": recipe.data.split.group_by,
+                    "seed": recipe.seed,
+                },
+                ("evaluation.json", "predictions"),
+                lambda: _nothing(evaluate(run, recipe)),
+            ),
+            "gate": Stage(
+                "gate",
+                ("evaluate",),
+                ("evaluate/gate",),
+                lambda: [limit.model_dump(mode="json") for limit in recipe.gate],
+                ("gate.json",),
+                lambda: _nothing(gate(run, recipe)),
+            ),
+            "release": Stage(
+                "release",
+                ("data", "train", "evaluate", "gate"),
+                ("release",),
+                lambda: {"name": recipe.name},
+                ("release/README.md", "release/evaluation.json", "release/manifest.json"),
+                lambda: release(run, recipe),
+            ),
+            "report": Stage(
+                "report",
+                ("data", "train", "evaluate", "gate"),
+                ("report", "language"),
+                lambda: {"language": language, "reveal": self.reveal},
+                ("report.html",),
+                lambda: _nothing(write_report(run, language, self.reveal)),
+            ),
+        }
+        return stages[name]
+
+    def _data(self) -> None:
+        audit = prepare(self.recipe, self.tokens, self.run.path("data"), self.run.say)
+        for source, roles in audit["roles"].items():
+            shown = ", ".join(f"{role} ← {column}" for role, column in roles.items())
+            self.run.say(_("{source}: {roles}").format(source=source, roles=shown))
+        counts = ", ".join(f"{name} {part['rows']:,}" for name, part in audit["splits"].items())
+        self.run.say(_("rows: {counts}").format(counts=counts))
+        if audit["limit"]:
+            before = audit["limit"]["train_before"] + audit["limit"]["validation_before"]
+            after = audit["limit"]["train_after"] + audit["limit"]["validation_after"]
+            self.run.say(
+                _("data.limit: training and validating on {after:,} of {before:,} rows; test rows all stay").format(
+                    after=after, before=before
+                )
+            )
+
+    def do(self, name: str) -> bool:
+        """Does one stage if it needs doing, after those it reads. Returns whether anything was done."""
+        stage = self.stage(name)
+        worked = False
+        for earlier in stage.after:
+            worked |= self.do(earlier)
+        self.run.say(_("· {stage}").format(stage=_(name))) if not self._is_done(stage) else None
+        return do(self.run, stage) or worked
+
+    def _is_done(self, stage: Stage) -> bool:
+        from afina.run.stages import stage_key
+
+        return is_done(self.run, stage.name, stage_key(self.run, stage))
+
+    def everything(self) -> bool:
+        """All stages; no release when the gate says no, but always the report.
+
+        Returns:
+            Whether anything was done.
+        """
+        worked = False
+        for name in ("data", "train", "evaluate", "gate"):
+            worked |= self.do(name)
+        if self.passed():
+            worked |= self.do("release")
+        return self.do("report") or worked
+
+    def passed(self) -> bool:
+        """Whether the gate let the model through."""
+        from afina.run.files import read_json
+
+        return bool(read_json(self.run.path("gate.json"))["passed"])
+
+
+def _nothing(_value: Any) -> None:
+    """A stage returns nothing."""
