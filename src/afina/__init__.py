@@ -1,6 +1,7 @@
 """Afina: from your own data to your own Llama 3, with proof.
 
-Each verb of the command line is one function here: `afina.run("recipe.yaml")`.
+Each verb of the command line is one function here: `afina.run("recipe.yaml")`. The folders of the
+package carry nouns (`runs`, `training`, `evaluation`), so that no verb is hidden by a module.
 """
 
 from __future__ import annotations
@@ -8,10 +9,46 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from afina.api import RunResult, chat, check, classify, evaluate, gate, open_model, run, runs, train
+    from afina.api import (
+        Model,
+        RunResult,
+        build_data,
+        check_recipe,
+        compare_runs,
+        doctor,
+        evaluate,
+        gate,
+        install_base,
+        list_runs,
+        new_recipe,
+        open_model,
+        release,
+        report,
+        run,
+        show_run,
+        train,
+    )
 
 __version__ = "0.1.0"
-__all__ = ["RunResult", "chat", "check", "classify", "evaluate", "gate", "open_model", "run", "runs", "train"]
+__all__ = [
+    "Model",
+    "RunResult",
+    "build_data",
+    "check_recipe",
+    "compare_runs",
+    "doctor",
+    "evaluate",
+    "gate",
+    "install_base",
+    "list_runs",
+    "new_recipe",
+    "open_model",
+    "release",
+    "report",
+    "run",
+    "show_run",
+    "train",
+]
 
 
 def __getattr__(name: str) -> Any:
@@ -19,6 +56,5 @@ def __getattr__(name: str) -> Any:
     if name in __all__:
         from importlib import import_module
 
-        # `afina.run`, `afina.evaluate` … are folders too: the verb wins, the folder is imported by its path.
         return getattr(import_module("afina.api"), name)
     raise AttributeError(f"module 'afina' has no attribute {name!r}")

@@ -8,17 +8,17 @@ from typing import Any
 
 from afina.data.prepare import prepare
 from afina.data.sources import source_hash
-from afina.evaluate.gate import gate
-from afina.evaluate.stage import evaluate
+from afina.evaluation.limits import gate
+from afina.evaluation.measure import evaluate
 from afina.language import _, current
 from afina.models.base import FoundBase, find_base
 from afina.models.tokenizer import Tokens, load_tokens
 from afina.recipe import Recipe
-from afina.release.stage import release
+from afina.releases.stage import release
 from afina.report import write_report
-from afina.run.folder import Run
-from afina.run.stages import Stage, do, is_done
-from afina.train.stage import train
+from afina.runs.folder import Run
+from afina.runs.stages import Stage, do, is_done
+from afina.training.tune import train
 
 STAGES = ("data", "train", "evaluate", "gate", "release", "report")
 
@@ -68,7 +68,7 @@ class Workflow:
             "train": Stage(
                 "train",
                 ("data",),
-                ("train", "inference", "models", "data/batches", "data/chat"),
+                ("training", "inference", "models", "data/batches", "data/chat"),
                 lambda: {
                     **chosen,
                     "base": recipe.base.model_dump(mode="json"),
@@ -91,7 +91,7 @@ class Workflow:
             "evaluate": Stage(
                 "evaluate",
                 ("data", "train"),
-                ("evaluate", "metrics", "inference"),
+                ("evaluation", "metrics", "inference"),
                 lambda: {
                     "evaluate": recipe.evaluate.model_dump(mode="json"),
                     "group_by": recipe.data.split.group_by,
@@ -103,7 +103,7 @@ class Workflow:
             "gate": Stage(
                 "gate",
                 ("evaluate",),
-                ("evaluate/gate",),
+                ("evaluation/limits",),
                 lambda: [limit.model_dump(mode="json") for limit in recipe.gate],
                 ("gate.json",),
                 lambda: _nothing(gate(run, recipe)),
@@ -111,7 +111,7 @@ class Workflow:
             "release": Stage(
                 "release",
                 ("data", "train", "evaluate", "gate"),
-                ("release",),
+                ("releases",),
                 lambda: {"name": recipe.name},
                 ("release/README.md", "release/evaluation.json", "release/manifest.json"),
                 lambda: release(run, recipe),
@@ -153,7 +153,7 @@ class Workflow:
         return do(self.run, stage) or worked
 
     def _is_done(self, stage: Stage) -> bool:
-        from afina.run.stages import stage_key
+        from afina.runs.stages import stage_key
 
         return is_done(self.run, stage.name, stage_key(self.run, stage))
 
@@ -172,7 +172,7 @@ class Workflow:
 
     def passed(self) -> bool:
         """Whether the gate let the model through."""
-        from afina.run.files import read_json
+        from afina.runs.files import read_json
 
         return bool(read_json(self.run.path("gate.json"))["passed"])
 

@@ -27,7 +27,7 @@ from afina.errors import DataError
 from afina.language import _
 from afina.models.tokenizer import Tokens
 from afina.recipe import Recipe
-from afina.run.files import atomic, write_json
+from afina.runs.files import atomic, write_json
 
 AUDIT_SCHEMA = "afina/audit/1"
 _MOST_ERRORS = 20

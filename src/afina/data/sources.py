@@ -17,7 +17,7 @@ from typing import Any
 
 from afina.errors import DataError, MissingExtra
 from afina.language import _
-from afina.run.files import sha256_of
+from afina.runs.files import sha256_of
 
 BUILTIN = {"builtin:phishing": Path(__file__).parents[1] / "domains" / "phishing" / "corpus.jsonl"}
 LONGEST_LINE_BYTES = 16 * 1024 * 1024

@@ -12,7 +12,7 @@ import numpy as np
 from afina.data.batches import every_row
 from afina.data.chat import Encoded
 from afina.inference.states import mean_states, measuring
-from afina.run.files import atomic
+from afina.runs.files import atomic
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

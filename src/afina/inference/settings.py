@@ -8,7 +8,7 @@ from typing import Any
 
 from afina.errors import AfinaError
 from afina.language import _
-from afina.run.files import read_json, write_json
+from afina.runs.files import read_json, write_json
 
 INFERENCE_SCHEMA = "afina/inference/1"
 

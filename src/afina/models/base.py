@@ -17,8 +17,8 @@ from afina.errors import BaseModelError
 from afina.language import _
 from afina.models.embedded import EMBEDDED_HUB_ID, embedded_gguf
 from afina.models.gguf_file import unpack_gguf
-from afina.run.files import read_json, sha256_of, sha256_of_value, write_json
-from afina.run.store import cache_folder
+from afina.runs.files import read_json, sha256_of, sha256_of_value, write_json
+from afina.runs.store import cache_folder
 
 
 @dataclass(frozen=True)

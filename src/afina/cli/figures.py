@@ -1,0 +1,94 @@
+"""The figures of a run as lines for a terminal; the verdict in plain words first."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from afina.language import _
+
+if TYPE_CHECKING:
+    from afina.api import RunResult
+
+
+def figure_lines(result: RunResult) -> list[str]:
+    """For each test set: who wins, then a line for each model."""
+    lines = []
+    limit = result.audit.get("limit")
+    if limit:
+        lines.append(
+            _("trained on a part: data.limit kept {after:,} of {before:,} training and validation rows").format(
+                after=limit["train_after"] + limit["validation_after"],
+                before=limit["train_before"] + limit["validation_before"],
+            )
+        )
+    for name, ranking in result.evaluation.get("ranking", {}).items():
+        if ranking:
+            lines += _set_lines(result.evaluation, name, ranking)
+    return lines
+
+
+def _set_lines(evaluation: dict[str, Any], name: str, ranking: list[str]) -> list[str]:
+    size = evaluation["sets"][name]
+    rows = _("{rows} rows").format(rows=size["rows"])
+    if size["groups"]:
+        rows += _(" in {groups} groups never trained on").format(groups=size["groups"])
+    lines = [_("{set} ({rows}): best is {model}").format(set=name, rows=rows, model=ranking[0])]
+    shown = [m for m in ("accuracy", "macro_f1", "auc", "false_positive_rate", "perplexity") if _has(evaluation, name, m)]
+    for model in ranking:
+        parts = []
+        for metric in shown:
+            line = _line(evaluation, name, model, metric)
+            if line:
+                parts.append(f"{metric} {_value(line)}")
+        lines.append(f"  {model:6} " + "  ".join(parts))
+    for comparison in evaluation["comparisons"]:
+        if comparison["set"] == name and comparison["metric"] in ("accuracy", "perplexity") and comparison["b"] == "base":
+            low, high = comparison["ci95"]
+            lines.append(
+                _("  tuned minus base, {metric}: {difference:+.3f} (95 % interval {low:+.3f} to {high:+.3f})").format(
+                    metric=comparison["metric"], difference=comparison["difference"], low=low, high=high
+                )
+            )
+    return lines
+
+
+def _has(evaluation: dict[str, Any], name: str, metric: str) -> bool:
+    return any(line["set"] == name and line["metric"] == metric for line in evaluation["results"])
+
+
+def _line(evaluation: dict[str, Any], name: str, model: str, metric: str) -> dict[str, Any] | None:
+    for line in evaluation["results"]:
+        if (line["set"], line["model"], line["metric"]) == (name, model, metric):
+            return dict(line)
+    return None
+
+
+def _value(line: dict[str, Any]) -> str:
+    low, high = line["ci95"]
+    interval = f" [{low:.3f}, {high:.3f}]" if low is not None and high is not None else ""
+    return f"{line['value']:.3f}{interval}"
+
+
+def gate_lines(result: RunResult) -> list[str]:
+    """What the gate said about each limit."""
+    from afina.runs.files import read_json
+
+    path = result.folder / "gate.json"
+    if not path.exists():
+        return []
+    value = read_json(path)
+    words = {"pass": _("pass"), "fail": _("FAIL"), "undecided": _("undecided")}
+    lines = []
+    for check in value["checks"]:
+        lines.append(
+            _("gate: {verdict} · {name}: {value:.3f}, limit: {limit} ({why})").format(
+                verdict=words[check["verdict"]],
+                name=check["name"],
+                value=check["value"],
+                limit=check["limit"],
+                why=check["why"],
+            )
+        )
+    if value["checks"]:
+        lines.append(_("gate: passed") if value["passed"] else _("gate: NOT passed; no release was made"))
+    return lines

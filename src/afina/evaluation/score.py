@@ -1,0 +1,136 @@
+"""From answers to numbers: each metric with its interval, each pair of models with its test."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from afina.evaluation.answers import TestRows
+from afina.metrics import labels as label_metrics
+from afina.metrics.perplexity import perplexity
+from afina.metrics.statistics import Interval, bootstrap, compare, wilson
+
+Array = np.ndarray[Any, np.dtype[Any]]
+# On answers [rows, 2]: the code that is said, and the probability of the positive label.
+Metric = Callable[[Array, Array], float]
+
+LABEL_METRICS = ("accuracy", "macro_f1", "auc", "false_positive_rate", "recall", "precision")
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What one model answered in one test set, and the metrics that are taken on it."""
+
+    model: str
+    answers: Array
+    metrics: dict[str, Metric]
+
+
+def label_answers(said: Array, probabilities: Array, positive: int | None) -> Array:
+    """Said code and probability of the positive label; [rows, 2]."""
+    score = probabilities[:, positive] if positive is not None else np.zeros(len(said))
+    return np.stack([said.astype(float), score], axis=1)
+
+
+def label_metric(name: str, truth: Array, labels: int, positive: int | None) -> Metric | None:
+    """A metric of label answers as a function of row numbers; None when it needs a positive label."""
+    if name == "accuracy":
+        return lambda answers, rows: label_metrics.accuracy(truth[rows], answers[rows, 0])
+    if name == "macro_f1":
+        return lambda answers, rows: label_metrics.macro_f1(truth[rows], answers[rows, 0].astype(int), labels)
+    if positive is None:
+        return None
+    if name == "auc":
+        return lambda answers, rows: label_metrics.auc(truth[rows], answers[rows, 1], positive)
+    function = getattr(label_metrics, name)
+    return lambda answers, rows: function(truth[rows], answers[rows, 0], positive)
+
+
+def loss_metric(answers: Array, rows: Array) -> float:
+    """Perplexity of rows of (summed loss, tokens)."""
+    return perplexity(answers[rows, 0].tolist(), answers[rows, 1].tolist())
+
+
+def results_of(measured: Measured, test: TestRows, positive: int | None, seed: int) -> list[dict[str, Any]]:
+    """One line of evaluation.json for each metric."""
+    everything = np.arange(len(test.rows))
+    lines = []
+    for name, metric in measured.metrics.items():
+        value = metric(measured.answers, everything)
+        if not math.isfinite(value):
+            continue
+        count, interval = _interval(name, measured.answers, test, positive, metric, seed)
+        lines.append(
+            {
+                "model": measured.model,
+                "set": test.name,
+                "slice": None,
+                "metric": name,
+                "value": value,
+                "n": count,
+                "groups": None if test.groups is None else int(test.groups.max()) + 1,
+                "ci95": [number(interval.low), number(interval.high)],
+                "method": interval.method,
+            }
+        )
+    return lines
+
+
+def _interval(
+    name: str, answers: Array, test: TestRows, positive: int | None, metric: Metric, seed: int
+) -> tuple[int, Interval]:
+    """How many rows a metric rests on, and its interval: a score interval for a share of single rows."""
+    truth, said = test.truth, answers[:, 0]
+    over = {
+        "accuracy": np.ones(len(truth), dtype=bool),
+        "recall": truth == positive,
+        "false_positive_rate": truth != positive,
+        "precision": said == positive if len(truth) else np.zeros(0, dtype=bool),
+    }
+    if name in over and len(truth):
+        chosen = over[name]
+        if test.groups is None:
+            hit = said[chosen] == (truth[chosen] if name == "accuracy" else positive)
+            if name == "precision":
+                hit = truth[chosen] == positive
+            return int(chosen.sum()), wilson(int(hit.sum()), int(chosen.sum()))
+        count = int(chosen.sum())
+    else:
+        count = len(test.rows)
+    interval = bootstrap(lambda rows: metric(answers, rows), len(test.rows), test.groups, seed)
+    if name in over and test.groups is not None and interval.low == interval.high:
+        # All groups alike (no error at all, say): resampling shows no spread, the score interval does.
+        share = metric(answers, np.arange(len(test.rows)))
+        interval = wilson(round(share * count), count)
+    return count, interval
+
+
+def comparison_of(a: Measured, b: Measured, name: str, test: TestRows, seed: int) -> dict[str, Any]:
+    """One paired comparison as a line of evaluation.json."""
+    right = None
+    if name == "accuracy":
+        right = (a.answers[:, 0] == test.truth, b.answers[:, 0] == test.truth)
+    width = min(a.answers.shape[1], b.answers.shape[1]) if name != "perplexity" else None
+    found = compare(a.metrics[name], a.answers[:, :width], b.answers[:, :width], test.groups, seed, right)
+    return {
+        "a": a.model,
+        "b": b.model,
+        "set": test.name,
+        "slice": None,
+        "metric": name,
+        "difference": number(found.difference),
+        "ci95": [number(found.interval.low), number(found.interval.high)],
+        "p_value": number(found.p_value),
+        "test": f"{found.test}; interval by {found.interval.method}",
+        "minimum_detectable": number(found.minimum_detectable),
+        "rows_needed": found.rows_needed,
+    }
+
+
+def number(value: float) -> float | None:
+    """A finite number, or None: JSON has no NaN."""
+    return float(value) if math.isfinite(value) else None

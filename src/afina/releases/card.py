@@ -1,0 +1,43 @@
+"""The model card: what the model is for, what it was trained on, how it measured."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import yaml
+
+from afina.language import _
+from afina.recipe import Recipe
+from afina.runs.files import read_json
+from afina.runs.folder import Run
+
+
+def card(run: Run, recipe: Recipe, evaluation: dict[str, Any]) -> str:
+    """README.md in the Hub's form: a YAML head, then the same in words."""
+    settings = read_json(run.path("release/inference.json"))
+    audit = read_json(run.path("data/audit.json"))
+    head = {
+        "base_model": settings["base"]["id"],
+        "library_name": "peft",
+        "pipeline_tag": "text-classification" if recipe.task.kind == "classify" else "text-generation",
+        "tags": ["afina", recipe.adapter.kind],
+    }
+    lines = ["---", yaml.safe_dump(head, sort_keys=False).strip(), "---", "", f"# {recipe.name}", ""]
+    lines.append(
+        _("A {kind} adapter of rank {rank} for `{base}`, made by Afina in run `{run}`.").format(
+            kind=recipe.adapter.kind, rank=recipe.adapter.rank, base=settings["base"]["id"], run=run.title
+        )
+    )
+    sources = ", ".join(f"`{source}`" for source in audit["sources"])
+    lines += ["", _("Trained on {rows:,} rows of {sources}.").format(rows=audit["splits"]["train"]["rows"], sources=sources)]
+    if "builtin:phishing" in audit["sources"]:
+        lines.append(_("The built-in corpus was written by a machine: measure on your own mail before relying on it."))
+    header = [_("model"), _("test set"), _("metric"), _("value"), _("95 % interval"), _("rows")]
+    lines += ["", "| " + " | ".join(header) + " |", "|---|---|---|---|---|---|"]
+    for line in evaluation["results"]:
+        low, high = line["ci95"]
+        interval = f"{low:.3f} - {high:.3f}" if low is not None and high is not None else "-"
+        cells = [line["model"], line["set"], line["metric"], f"{line['value']:.3f}", interval, str(line["n"])]
+        lines.append("| " + " | ".join(cells) + " |")
+    lines += ["", _("How to ask it is written in `inference.json`; plain PEFT loads the folder `adapter`."), ""]
+    return "\n".join(lines)

@@ -1,0 +1,77 @@
+"""The checks of the gate in the language of the page, whatever language the gate was run in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from afina.language import _
+from afina.recipe import Limit
+from afina.report.figures import Check, Gate
+from afina.report.formats import count
+from afina.report.words import capital, metric_name, model_phrase, split_name, verdict_name
+
+
+@dataclass(frozen=True)
+class CheckRow:
+    """One check as a row of a table."""
+
+    check: Check
+    name: str
+    limit: str
+    verdict: str
+    why: str
+    is_gain: bool
+
+
+def check_rows(gate: Gate | None, limits: list[Limit], language: str) -> list[CheckRow]:
+    """The checks of the gate; each is said from its limit in the recipe when they correspond."""
+    checks = gate.checks if gate else []
+    known: list[Limit | None] = list(limits) if len(limits) == len(checks) else [None] * len(checks)
+    return [
+        CheckRow(
+            check=check,
+            name=_name(limit, language) if limit else check.name,
+            limit=_limit(limit, language) if limit else check.limit,
+            verdict=verdict_name(check.verdict, language),
+            why=_why(check, language),
+            is_gain=limit is not None and limit.min_gain is not None,
+        )
+        for check, limit in zip(checks, known, strict=True)
+    ]
+
+
+def _name(limit: Limit, language: str) -> str:
+    name = _("{metric} of {model}, set “{set}”", language).format(
+        metric=metric_name(limit.metric, language),
+        model=model_phrase(limit.model, language),
+        set=split_name(limit.set, language),
+    )
+    return capital(name)
+
+
+def _limit(limit: Limit, language: str) -> str:
+    if limit.min_gain is not None and limit.against is not None:
+        model = model_phrase(limit.against, language)
+        if limit.min_gain == 0:
+            return _("better than {model}", language).format(model=model)
+        text = _("better than {model} by more than {gain}", language)
+        return text.format(model=model, gain=f"{limit.min_gain:g}")
+    if limit.max is not None:
+        return _("at most {value}", language).format(value=f"{limit.max:g}")
+    return _("at least {value}", language).format(value=f"{limit.min:g}")
+
+
+def _why(check: Check, language: str) -> str:
+    """Why a check was decided so: where its interval lies; the gate's own words when it has none."""
+    if check.ci95 is None:
+        return check.why
+    if check.verdict == "pass":
+        return _("The whole 95% interval keeps to the limit.", language)
+    if check.verdict == "fail":
+        return _("The whole 95% interval is beyond the limit.", language)
+    said = _("The limit lies inside the 95% interval.", language)
+    if check.rows_needed:
+        said += " " + _("About {rows} rows would decide it.", language).format(
+            rows=count(check.rows_needed)
+        )
+    return said

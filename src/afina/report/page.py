@@ -1,0 +1,156 @@
+"""Renders the page: figures in, one HTML file out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from afina.language import LANGUAGES, _
+from afina.report import comparing, drawings, formats, tables, words
+from afina.report.figures import Evaluation, Figures, collect
+from afina.report.gate_words import check_rows
+from afina.report.method_words import method_text
+from afina.report.mistakes import Mistakes, find_mistakes
+from afina.report.verdict import build_verdict
+from afina.runs.files import write_text
+from afina.runs.folder import Run
+
+_FOLDER = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class SetView:
+    """What the page shows of one test set."""
+
+    name: str
+    facts: dict[str, Any]
+    models: list[str]
+    metrics: list[str]
+    dots: list[drawings.Drawing]
+    compared: list[comparing.Compared]
+    slices: list[comparing.SliceRow]
+    matrices: list[tables.Matrix]
+
+
+def write_report(run: Run, language: str, reveal: bool = False) -> Path:
+    """Writes `report.html` of a run, from its files alone.
+
+    Args:
+        run: the run; any of its files but the recipe may be missing.
+        language: "en" or "es".
+        reveal: show rows whole and unmasked.
+    Returns:
+        The path of the page.
+    """
+    if language not in LANGUAGES:
+        raise ValueError(f"language must be one of {LANGUAGES}, not {language!r}")
+    figures = collect(run)
+    labels, positive = _labels(figures)
+    mistakes = find_mistakes(run, labels, positive, language, reveal)
+    path = run.path("report.html")
+    write_text(path, _render(figures, mistakes, positive, language, reveal))
+    return path
+
+
+def _labels(figures: Figures) -> tuple[list[str], str | None]:
+    """The labels in the order of the probabilities, and the one that an alarm is about."""
+    found, task = figures.evaluation, figures.recipe.task
+    labels = (found.labels if found else []) or list(
+        (figures.audit or {}).get("labels") or task.labels or []
+    )
+    positive = (found.positive if found else None) or task.positive
+    if positive is None and len(labels) == 2:
+        positive = labels[-1]
+    return labels, positive
+
+
+def _render(
+    figures: Figures, mistakes: list[Mistakes], positive: str | None, language: str, reveal: bool
+) -> str:
+    environment = Environment(
+        loader=FileSystemLoader(_FOLDER),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.globals.update(_vocabulary(language))
+    audit, train = figures.audit, figures.train
+    return environment.get_template("page.html").render(
+        css=Markup((_FOLDER / "page.css").read_text(encoding="utf-8")),  # noqa: S704 - our own file
+        language=language,
+        reveal=reveal,
+        run=figures,
+        recipe=figures.recipe,
+        train=train or {},
+        audit=audit,
+        positive=positive,
+        verdict=build_verdict(figures, language),
+        checks=check_rows(figures.gate, figures.recipe.gate, language),
+        curves=drawings.curves(figures, language),
+        sets=_sets(figures.evaluation, language),
+        mistakes=mistakes,
+        splits=tables.split_facts(audit or {}),
+        labels=tables.label_names(audit or {}),
+        samples=tables.samples_by_prompt((train or {}).get("samples") or [], language, reveal),
+        settings=tables.settings(figures.recipe, figures.resolved),
+        versions=tables.versions(),
+        threads=tables.threads(),
+    )
+
+
+def _vocabulary(language: str) -> dict[str, Any]:
+    """What the templates call: translation, names, number formats."""
+    spoken: dict[str, Callable[..., Any]] = {
+        "t": _,
+        "model_name": words.model_name,
+        "metric_name": words.metric_name,
+        "split_name": words.split_name,
+        "stage_name": words.stage_name,
+        "drop_reason": words.drop_reason,
+        "role_name": words.role_name,
+        "model_meaning": words.model_meaning,
+        "metric_meaning": words.metric_meaning,
+        "method_text": method_text,
+        "percent": formats.percent,
+        "interval": formats.interval,
+    }
+    return {name: partial(function, language=language) for name, function in spoken.items()} | {
+        "capital": words.capital,
+        "number": formats.number,
+        "signed": formats.signed,
+        "count": formats.count,
+        "duration": formats.duration,
+        "size": formats.size,
+        "when": formats.when,
+        "p_text": comparing.p_text,
+    }
+
+
+def _sets(evaluation: Evaluation | None, language: str) -> list[SetView]:
+    """The test sets, the main one first."""
+    if evaluation is None:
+        return []
+    names = sorted(evaluation.sets, key=lambda name: name != evaluation.main_set)
+    views = []
+    for name in names:
+        models = evaluation.models(name)
+        views.append(
+            SetView(
+                name=name,
+                facts=evaluation.sets[name],
+                models=models,
+                metrics=evaluation.metrics(name),
+                dots=drawings.dots(evaluation, name, language),
+                compared=comparing.compared(evaluation, name, language),
+                slices=comparing.slice_rows(evaluation, name, models),
+                matrices=tables.matrices(evaluation, name),
+            )
+        )
+    return views

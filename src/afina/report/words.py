@@ -1,0 +1,156 @@
+"""What models, metrics, stages and methods are called on the page, and what they mean."""
+
+from __future__ import annotations
+
+from afina.language import _
+
+LOWER_IS_BETTER = frozenset({"perplexity", "false_positive_rate"})
+METRIC_ORDER = (
+    "macro_f1",
+    "accuracy",
+    "auc",
+    "recall",
+    "precision",
+    "false_positive_rate",
+    "perplexity",
+)
+
+
+def capital(text: str) -> str:
+    """The same text beginning with a capital letter."""
+    return text[:1].upper() + text[1:]
+
+
+def model_name(model: str, language: str) -> str:
+    """A model's short name, for labels."""
+    names = {
+        "base": _("base model", language),
+        "probe": _("linear probe", language),
+        "tuned": _("tuned model", language),
+        "tfidf": _("TF-IDF", language),
+    }
+    return capital(names.get(model, model))
+
+
+def model_phrase(model: str, language: str) -> str:
+    """A model's name inside a sentence."""
+    names = {
+        "base": _("the base model", language),
+        "probe": _("the linear probe", language),
+        "tuned": _("the tuned model", language),
+        "tfidf": _("TF-IDF with logistic regression", language),
+    }
+    return names.get(model, model)
+
+
+def model_meaning(model: str, language: str) -> str:
+    """What a model is, for people who meet it here for the first time."""
+    return {
+        "base": _("The pretrained model as it was found, asked without any training.", language),
+        "probe": _(
+            "A linear classifier on what the untouched base model computes: no adapter.", language
+        ),
+        "tuned": _("The base model with the adapter trained in this run.", language),
+        "tfidf": _(
+            "A classical baseline: weighted counts of words and logistic regression, no language model.",
+            language,
+        ),
+    }.get(model, "")
+
+
+def metric_name(metric: str, language: str) -> str:
+    """A metric's name inside a sentence."""
+    return {
+        "accuracy": _("accuracy", language),
+        "macro_f1": _("macro F1", language),
+        "auc": _("AUC", language),
+        "false_positive_rate": _("false-positive rate", language),
+        "recall": _("recall", language),
+        "precision": _("precision", language),
+        "perplexity": _("perplexity", language),
+    }.get(metric, metric.replace("_", " "))
+
+
+def metric_meaning(metric: str, positive: str | None, language: str) -> str:
+    """What a metric says, in one sentence."""
+    meanings = {
+        "accuracy": _("Share of rows with the right label.", language),
+        "macro_f1": _(
+            "Balance of finding a label and being right about it, averaged over the labels, each "
+            "counting the "
+            "same; 1 is perfect.",
+            language,
+        ),
+        "auc": _(
+            "How often a row with the label {positive} gets a higher probability of it than a row "
+            "without; "
+            "0.5 is guessing, 1 is perfect.",
+            language,
+        ),
+        "false_positive_rate": _(
+            "Share of the rows without the label {positive} that get it: false alarms.", language
+        ),
+        "recall": _("Share of the rows with the label {positive} that are found.", language),
+        "precision": _("Share of the rows said to be {positive} that are.", language),
+        "perplexity": _(
+            "How surprised the model is by the right text: 1 is not at all, and lower is better.",
+            language,
+        ),
+    }
+    return meanings.get(metric, "").format(positive=positive or "–")
+
+
+def stage_name(stage: str, language: str) -> str:
+    """A stage's name."""
+    return {
+        "data": _("data", language),
+        "train": _("training", language),
+        "evaluate": _("evaluation", language),
+        "gate": _("gate", language),
+    }.get(stage, stage)
+
+
+def split_name(split: str, language: str) -> str:
+    """A split's or a test set's name."""
+    return {
+        "train": _("training", language),
+        "validation": _("validation", language),
+        "test": _("test", language),
+    }.get(split, split)
+
+
+def verdict_name(verdict: str, language: str) -> str:
+    """What a check of the gate decided."""
+    return {
+        "pass": _("kept", language),
+        "fail": _("broken", language),
+        "undecided": _("undecided", language),
+    }.get(verdict, verdict)
+
+
+def drop_reason(reason: str, language: str) -> str:
+    """Why a row was dropped."""
+    return {
+        "over_long": _("longer than data.max_length", language),
+        "no_trained_token": _("nothing in it to learn from", language),
+    }.get(reason, reason)
+
+
+def role_name(role: str, language: str) -> str:
+    """What a column of the data is for."""
+    return {
+        "text": _("text", language),
+        "label": _("label", language),
+        "prompt": _("prompt", language),
+        "response": _("response", language),
+        "messages": _("messages", language),
+    }.get(role, role)
+
+
+def rows_and_groups(rows: int | None, groups: int | None, language: str) -> str:
+    """How much a number was measured on."""
+    if rows is None:
+        return _("an unknown number of rows", language)
+    if groups is None:
+        return _("{rows} rows", language).format(rows=f"{rows:,}")
+    return _("{rows} rows in {groups} groups", language).format(rows=f"{rows:,}", groups=f"{groups:,}")

@@ -1,5 +1,0 @@
-"""One run's folder: where the files of one model are, what was done, and with which inputs."""
-
-from afina.run.folder import Run, find_run, list_runs, open_run
-
-__all__ = ["Run", "find_run", "list_runs", "open_run"]

@@ -1,0 +1,187 @@
+"""The run: `runs/NAME/1`, `2`, …; which run a recipe goes on in, and how a person names one."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from afina.errors import AfinaError, StorageError
+from afina.language import _
+from afina.recipe import Recipe
+from afina.recipe_file import dump_recipe, parse_recipe
+from afina.runs.files import read_json, remove_leftovers, sha256_of_value, write_json, write_text
+from afina.runs.store import Store
+
+RUN_SCHEMA = "afina/run/1"
+
+
+def _silent(text: str) -> None:
+    """A console for nobody."""
+
+
+@dataclass
+class Run:
+    """One model's folder.
+
+    Attributes:
+        root: the local folder; for a URI, its local copy.
+        name: the recipe's name.
+        number: 1, 2, …
+        store: where the run lives; a remote one is kept equal to `root` after every stage.
+        say: called with a line for people.
+        progress: called with the state of the work at hand; each one replaces the one before.
+    """
+
+    root: Path
+    name: str
+    number: int
+    store: Store
+    say: Callable[[str], None] = field(default=_silent)
+    progress: Callable[[str], None] = field(default=_silent)
+    _lock: FileLock | None = None
+
+    def path(self, relative: str) -> Path:
+        """The local path of one of the run's files."""
+        return self.root / relative
+
+    @property
+    def title(self) -> str:
+        """How a person names this run: `phishing@2`."""
+        return f"{self.name}@{self.number}"
+
+    def event(self, name: str, /, **details: Any) -> None:
+        """Appends one line to events.jsonl."""
+        now = datetime.now(UTC).isoformat(timespec="milliseconds")
+        line = json.dumps({"schema": "afina/event/1", "time": now, "event": name, **details}, ensure_ascii=False)
+        with self.path("events.jsonl").open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
+
+    def recipe(self) -> Recipe:
+        """The recipe of this run, as given, with all defaults."""
+        return parse_recipe(
+            self.path("recipe.yaml").read_text(encoding="utf-8"), str(self.path("recipe.yaml"))
+        )
+
+    def resolved(self) -> dict[str, Any]:
+        """What each `auto` became on this machine, by dotted name: {"train.precision": "bf16"}."""
+        path = self.path("run.json")
+        return dict(read_json(path).get("resolved", {})) if path.exists() else {}
+
+    def resolve(self, **settings: Any) -> None:
+        """Keeps what an `auto` became; double underscores stand for dots in names."""
+        known = read_json(self.path("run.json"))
+        named = {name.replace("__", "."): value for name, value in settings.items()}
+        known["resolved"] = {**known.get("resolved", {}), **named}
+        write_json(self.path("run.json"), known)
+
+    def lock(self) -> None:
+        """Keeps other processes off this run until `unlock`. Raises StorageError when one has it."""
+        self._lock = FileLock(self.path(".lock"))
+        try:
+            self._lock.acquire(timeout=0)
+        except Timeout:
+            raise StorageError(
+                _("another process is working on this run"),
+                where=str(self.root),
+                fix=_("wait for it to end, or stop it"),
+            ) from None
+        remove_leftovers(self.root)
+
+    def unlock(self) -> None:
+        """Lets go of the run."""
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
+
+    def publish(self) -> None:
+        """Copies what changed to the run's own place, when that is not this machine's disk."""
+        self.store.push(self.root, f"{self.name}/{self.number}")
+
+
+def open_run(recipe: Recipe, runs: str, say: Callable[[str], None] = _silent) -> Run:
+    """The run that this recipe goes on in: the newest one made from an equal recipe, else a new one."""
+    store = Store(runs)
+    wanted = recipe_hash(recipe)
+    numbers = store.numbers(recipe.name)
+    for number in reversed(numbers):
+        run = Run(store.fetch(recipe.name, number), recipe.name, number, store, say)
+        marker = run.path("run.json")
+        if marker.exists() and read_json(marker).get("recipe_sha256") == wanted:
+            return run
+    number = max(numbers, default=0) + 1
+    run = Run(store.local(recipe.name, number), recipe.name, number, store, say)
+    run.root.mkdir(parents=True, exist_ok=True)
+    write_text(run.path("recipe.yaml"), dump_recipe(recipe))
+    write_json(
+        run.path("run.json"),
+        {
+            "schema": RUN_SCHEMA,
+            "name": recipe.name,
+            "number": number,
+            "recipe_sha256": wanted,
+            "made_at": datetime.now(UTC).isoformat(timespec="seconds"),
+            "resolved": {},
+        },
+    )
+    run.event("run made", python=sys.version.split()[0], seconds_since_epoch=int(time.time()))
+    return run
+
+
+def recipe_hash(recipe: Recipe) -> str:
+    """SHA-256 of the recipe with all its defaults."""
+    return sha256_of_value(recipe.model_dump(mode="json"))
+
+
+def find_run(name: str, runs: str, say: Callable[[str], None] = _silent) -> Run:
+    """The run that a person means: a path, `NAME` (its newest), `NAME@2`, or a URI.
+
+    Raises:
+        AfinaError: when there is no such run; lists those there are.
+    """
+    path = Path(name)
+    if (path / "run.json").exists():
+        marker = read_json(path / "run.json")
+        return Run(path, marker["name"], marker["number"], Store(str(path.parent.parent)), say)
+    if "://" in name:
+        base, _slash, last = name.rstrip("/").rpartition("/")
+        if last.isdigit():
+            runs, _slash, title = base.rpartition("/")
+            name = f"{title}@{last}"
+        else:
+            runs, name = base, last
+    title, _at, wanted = name.partition("@")
+    store = Store(runs)
+    numbers = store.numbers(title)
+    if wanted and not wanted.isdigit():
+        raise AfinaError(
+            _("`{name}` is not a run: after @ comes its number").format(name=name),
+            fix=_("for example {example}").format(example=f"{title}@1"),
+        )
+    if numbers and (not wanted or int(wanted) in numbers):
+        number = int(wanted) if wanted else numbers[-1]
+        return Run(store.fetch(title, number), title, number, store, say)
+    known = [f"{run_name}@{n}" for run_name in store.names() for n in store.numbers(run_name)]
+    raise AfinaError(
+        _("there is no run `{name}` in {runs}").format(name=name, runs=runs),
+        fix=_("known runs: {known}").format(known=", ".join(known[:20]))
+        if known
+        else _("make one with `afina run RECIPE`"),
+    )
+
+
+def list_runs(runs: str) -> list[Run]:
+    """Every run in a place, by name and number."""
+    store = Store(runs)
+    return [
+        Run(store.fetch(name, number), name, number, store)
+        for name in store.names()
+        for number in store.numbers(name)
+    ]

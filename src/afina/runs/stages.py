@@ -1,0 +1,177 @@
+"""Stages: what is done, with which inputs; done again only when its section, inputs or code changed."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from afina.runs.files import read_json, sha256_of, sha256_of_value, write_json
+from afina.runs.folder import Run
+
+STAGE_SCHEMA = "afina/stage/1"
+_PACKAGE = Path(__file__).parents[1]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One step of a run.
+
+    Attributes:
+        name: as on the command line.
+        after: the stages whose outputs it reads.
+        code: packages of afina whose source is part of the key.
+        settings: the part of the recipe and other inputs that it reads, as a JSON value.
+        outputs: files or folders it writes, relative to the run.
+        work: does it.
+    """
+
+    name: str
+    after: tuple[str, ...]
+    code: tuple[str, ...]
+    settings: Callable[[], Any]
+    outputs: tuple[str, ...]
+    work: Callable[[], None]
+
+
+def do(run: Run, stage: Stage) -> bool:
+    """Does a stage unless it is done already, here or in an earlier run of the same name.
+
+    Returns:
+        Whether any work was done.
+    """
+    key = stage_key(run, stage)
+    if is_done(run, stage.name, key):
+        return False
+    if _reuse(run, stage, key):
+        run.event("stage reused", stage=stage.name, key=key)
+        run.publish()
+        return True
+    _forget(run, stage, key)
+    run.event("stage started", stage=stage.name, key=key)
+    write_json(state_path(run, stage.name), {"schema": STAGE_SCHEMA, "state": "stopped", "key": key, "outputs": {}, "seconds": 0.0})
+    started = time.monotonic()
+    stage.work()
+    seconds = round(time.monotonic() - started, 3)
+    finish(run, stage, key, seconds)
+    run.event("stage done", stage=stage.name, seconds=seconds)
+    run.publish()
+    return True
+
+
+def finish(run: Run, stage: Stage, key: str, seconds: float) -> None:
+    """Writes the file that says that the stage is done, with the hash of each of its outputs."""
+    write_json(
+        state_path(run, stage.name),
+        {
+            "schema": STAGE_SCHEMA,
+            "state": "done",
+            "key": key,
+            "outputs": {name: sha256_of(run.path(name)) for name in output_files(run, stage.outputs)},
+            "seconds": seconds,
+            "resolved": run.resolved(),
+        },
+    )
+
+
+def output_files(run: Run, outputs: tuple[str, ...]) -> list[str]:
+    """The files under the given names, relative to the run."""
+    found = []
+    for output in outputs:
+        path = run.path(output)
+        if path.is_dir():
+            found += [str(file.relative_to(run.root)) for file in sorted(path.rglob("*")) if file.is_file()]
+        elif path.exists():
+            found.append(output)
+    return sorted(set(found))
+
+
+def state_path(run: Run, stage: str) -> Path:
+    """Where the state of a stage is kept."""
+    return run.path(f"stages/{stage}.json")
+
+
+def state_of(run: Run, stage: str) -> dict[str, Any] | None:
+    """The state of a stage, or None when it was never begun."""
+    path = state_path(run, stage)
+    return dict(read_json(path)) if path.exists() else None
+
+
+def is_done(run: Run, stage: str, key: str | None = None) -> bool:
+    """Whether a stage is done, with this key when one is given, and its outputs are still there."""
+    state = state_of(run, stage)
+    if not state or state["state"] != "done" or (key is not None and state["key"] != key):
+        return False
+    return all(run.path(name).exists() for name in state["outputs"])
+
+
+def stage_key(run: Run, stage: Stage) -> str:
+    """Hash of what the stage depends on: its settings, the outputs of earlier stages, its code."""
+    inputs = {}
+    for earlier in stage.after:
+        state = state_of(run, earlier)
+        inputs[earlier] = state["outputs"] if state else None
+    return sha256_of_value(
+        {"settings": stage.settings(), "inputs": inputs, "code": code_hash(stage.code)}
+    )
+
+
+def code_hash(packages: tuple[str, ...]) -> str:
+    """SHA-256 over the source files of the named parts of afina."""
+    digest = hashlib.sha256()
+    for package in sorted(packages):
+        place = _PACKAGE / package
+        files = sorted(place.rglob("*.py")) if place.is_dir() else [place.with_suffix(".py")]
+        for file in files:
+            digest.update(str(file.relative_to(_PACKAGE)).encode() + b"\0" + file.read_bytes() + b"\0")
+    return digest.hexdigest()
+
+
+def _reuse(run: Run, stage: Stage, key: str) -> bool:
+    """Takes the outputs of an earlier run of this name that did the same stage with the same key."""
+    for number in sorted(run.store.numbers(run.name), reverse=True):
+        if number == run.number:
+            continue
+        earlier = Run(run.store.fetch(run.name, number), run.name, number, run.store)
+        if not is_done(earlier, stage.name, key):
+            continue
+        state = state_of(earlier, stage.name)
+        assert state is not None
+        if any(sha256_of(earlier.path(name)) != digest for name, digest in state["outputs"].items()):
+            continue
+        for name in state["outputs"]:
+            target = run.path(name)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.unlink(missing_ok=True)
+            _link_or_copy(earlier.path(name), target)
+        if state.get("resolved"):
+            run.resolve(**{name.replace(".", "__"): value for name, value in state["resolved"].items()})
+        write_json(state_path(run, stage.name), {**state, "reused_from": earlier.title})
+        return True
+    return False
+
+
+def _link_or_copy(source: Path, target: Path) -> None:
+    """A second name for a finished file (they are replaced, never edited), or a copy elsewhere."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
+
+
+def _forget(run: Run, stage: Stage, key: str) -> None:
+    """Removes the outputs of the same stage done with another key; keeps them to go on with otherwise."""
+    state = state_of(run, stage.name)
+    if state and state["key"] == key and state["state"] == "stopped":
+        return
+    for output in stage.outputs:
+        path = run.path(output)
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)

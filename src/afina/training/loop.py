@@ -1,0 +1,283 @@
+"""The training loop: steps, validations, checkpoints, early stopping. Reads from top to bottom."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from afina.data.batches import epoch_order, every_row, group_by_length, make_batch
+from afina.data.chat import Encoded
+from afina.errors import AfinaError
+from afina.inference.states import measuring
+from afina.language import _
+from afina.recipe import Recipe
+from afina.runs.folder import Run
+from afina.runs.signals import StopSignal
+from afina.training.checkpoint import (
+    drop_older,
+    load_checkpoint,
+    load_weights,
+    newest_checkpoint,
+    save_checkpoint,
+    save_weights,
+)
+from afina.training.objective import Objective
+from afina.training.schedule import learning_rate_at
+
+
+@dataclass(frozen=True)
+class TrainingRows:
+    """Encoded rows of one split with their ids (for messages) and weights."""
+
+    encoded: list[Encoded]
+    ids: list[str]
+    weights: list[float]
+
+
+@dataclass
+class Progress:
+    """Where training is; all of it is kept in a checkpoint."""
+
+    step: int = 0
+    epoch: int = 0
+    position: int = 0
+    best_loss: float = math.inf
+    best_step: int = 0
+    worse: int = 0
+    tokens: int = 0
+    seconds: float = 0.0
+    ended: bool = False
+
+
+class Trainer:
+    """Trains the adapter, and the head if there is one, of one run."""
+
+    def __init__(
+        self,
+        run: Run,
+        recipe: Recipe,
+        model: Any,
+        pad: int,
+        train: TrainingRows,
+        validation: TrainingRows,
+        objective: Objective,
+        validation_objective: Objective,
+        sample: Any = None,
+    ) -> None:
+        import torch
+
+        self.run, self.recipe, self.model, self.pad = run, recipe, model, pad
+        self.train, self.validation = train, validation
+        self.objective, self.validation_objective = objective, validation_objective
+        self.sample = sample
+        self.progress = Progress()
+        self._lengths = [len(item.ids) for item in train.encoded]
+        first = self._order(0)
+        self.steps_per_epoch = len(first)
+        self.total = self.steps_per_epoch * recipe.train.epochs
+        self.weights = {name: p for name, p in model.named_parameters() if p.requires_grad}
+        self.weights |= objective.parameters()
+        # Weight decay is for matrices; biases and norms are left out (Loshchilov & Hutter 2019).
+        decayed = [name for name, p in self.weights.items() if p.ndim >= 2]
+        others = [name for name in self.weights if name not in set(decayed)]
+        self._names = decayed + others
+        self.optimizer = torch.optim.AdamW(
+            [
+                {"params": [self.weights[name] for name in decayed], "weight_decay": recipe.train.weight_decay},
+                {"params": [self.weights[name] for name in others], "weight_decay": 0.0},
+            ],
+            lr=recipe.train.learning_rate,
+        )
+
+    def fit(self) -> Progress:
+        """Trains to the end, or from the newest checkpoint on; leaves the best weights in the model.
+
+        Raises:
+            Interrupted, Stopped: after a signal, with a checkpoint written.
+            AfinaError: when the loss is not finite; names the rows.
+        """
+        import torch
+
+        checkpoints = self.run.path("checkpoints")
+        newest = newest_checkpoint(checkpoints)
+        if newest is not None:
+            state = load_checkpoint(newest, self.weights, self.optimizer, self._names)
+            self.progress = Progress(**{name: state[name] for name in vars(self.progress)})
+            self._forget_lines_after(self.progress.step)
+            self.run.say(_("going on after step {step} of {total}").format(step=self.progress.step, total=self.total))
+        else:
+            torch.manual_seed(self.recipe.seed)
+            self.run.path("metrics.jsonl").unlink(missing_ok=True)
+        with StopSignal() as stop:
+            if newest is None:
+                self._validate(stop)
+                self._save()
+            self.model.train()
+            while not self._ended():
+                self._step(stop)
+                stop.check(self._save)
+        if (checkpoints / "best").exists():
+            load_weights(checkpoints / "best", self.weights)
+        self.model.eval()
+        return self.progress
+
+    def _ended(self) -> bool:
+        return self.progress.ended or self.progress.step >= self.total
+
+    def _order(self, epoch: int) -> list[list[int]]:
+        return epoch_order(self._lengths, self.train.weights, self.recipe.train.batch_rows, self.recipe.seed, epoch)
+
+    def _step(self, stop: StopSignal) -> None:
+        """One optimizer step, and what is due after it."""
+        now, settings = self.progress, self.recipe.train
+        order = self._order(now.epoch)
+        if now.position >= len(order):
+            now.epoch, now.position = now.epoch + 1, 0
+            order = self._order(now.epoch)
+        rows = order[now.position]
+        started = time.monotonic()
+        rate = learning_rate_at(now.step, self.total, settings.learning_rate, settings.schedule, settings.warmup_ratio)
+        loss, tokens = self._update(rows, rate)
+        now.step, now.position, now.tokens = now.step + 1, now.position + 1, now.tokens + tokens
+        seconds = time.monotonic() - started
+        now.seconds += seconds
+        self._write_line("train", loss, rate, tokens / seconds)
+        due = max(1, self.steps_per_epoch // settings.evaluations_per_epoch)
+        if now.step % due == 0 or now.step == self.total:
+            self._validate(stop)
+            self._save()
+        elif now.step % settings.checkpoint_steps == 0:
+            self._save()
+
+    def _update(self, rows: list[int], rate: float) -> tuple[float, int]:
+        """Gradient of the mean loss over the step's trained tokens (or rows), then AdamW.
+
+        The sum is divided by the step's whole count, so that the number of micro-batches does not
+        change the result.
+        """
+        import torch
+
+        units = self.objective.units(self.train.encoded, rows)
+        total, tokens = 0.0, 0
+        for group in group_by_length(self._lengths, rows, self.recipe.train.micro_batch_tokens):
+            batch = make_batch(self.train.encoded, group, self.pad, str(self.model.device))
+            loss = self.objective.loss(self.model, batch) / units
+            value = float(loss.detach())
+            if not math.isfinite(value):
+                raise AfinaError(
+                    _("the loss is not finite at step {step}").format(step=self.progress.step + 1),
+                    where=_("rows {ids}").format(ids=", ".join(self.train.ids[row] for row in group)),
+                    fix=_("lower train.learning_rate, set train.precision: fp32, or look at these rows"),
+                )
+            loss.backward()
+            total, tokens = total + value, tokens + batch.tokens
+        norm = torch.nn.utils.clip_grad_norm_(list(self.weights.values()), self.recipe.train.max_grad_norm)
+        if not math.isfinite(float(norm)):
+            raise AfinaError(
+                _("the gradient is not finite at step {step}").format(step=self.progress.step + 1),
+                where=_("rows {ids}").format(ids=", ".join(self.train.ids[row] for row in rows)),
+                fix=_("lower train.learning_rate, set train.precision: fp32, or look at these rows"),
+            )
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        return total, tokens
+
+    def _validate(self, stop: StopSignal) -> None:
+        """Measures the validation loss, keeps the best weights, decides on early stopping."""
+        now = self.progress
+        total = 0.0
+        with measuring(self.model):
+            budget = 2 * self.recipe.train.micro_batch_tokens
+            for batch in every_row(self.validation.encoded, self.pad, str(self.model.device), budget):
+                # Stopping here loses only this validation: the last checkpoint is before it.
+                stop.check(self._save if now.step == 0 else (lambda: None))
+                total += float(self.validation_objective.loss(self.model, batch))
+        everything = list(range(len(self.validation.encoded)))
+        loss = total / self.validation_objective.units(self.validation.encoded, everything)
+        self._write_line("validation", loss, None, None)
+        if loss < now.best_loss:
+            now.best_loss, now.best_step, now.worse = loss, now.step, 0
+            save_weights(self.run.path("checkpoints/best"), self.weights)
+        else:
+            now.worse += 1
+        patience = self.recipe.train.patience
+        now.ended = patience is not None and now.worse >= patience
+        if now.ended:
+            self.run.say(_("stopping early: {count} validations without a better loss").format(count=now.worse))
+        if self.sample is not None:
+            self.sample(self.model, now.step)
+
+    def _save(self) -> None:
+        folder = self.run.path("checkpoints")
+        save_checkpoint(
+            folder / f"step-{self.progress.step}", self.weights, self.optimizer, self._names, vars(self.progress)
+        )
+        drop_older(folder)
+        self.run.publish()
+
+    def _write_line(self, split: str, loss: float, rate: float | None, speed: float | None) -> None:
+        """One line of metrics.jsonl, and the progress line."""
+        now = self.progress
+        line = {
+            "step": now.step,
+            "epoch": round(now.step / self.steps_per_epoch, 4),
+            "split": split,
+            "loss": loss,
+            "perplexity": math.exp(min(loss, 700)) if self.objective.has_perplexity else None,
+            "learning_rate": rate,
+            "tokens_per_second": None if speed is None else round(speed, 1),
+            "peak_memory_bytes": peak_memory(),
+        }
+        with self.run.path("metrics.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+        shown = _("step {step}/{total} loss {loss:.3f}").format(step=now.step, total=self.total, loss=loss)
+        if self.objective.has_perplexity:
+            shown += _(" perplexity {value:.2f}").format(value=line["perplexity"])
+        if split == "validation":
+            self.run.say(_("  validation: {line}").format(line=shown))
+        elif now.step:
+            left = now.seconds / now.step * (self.total - now.step)
+            shown += _(" · {speed:.0f} tokens/s · {minutes:.0f} min left").format(
+                speed=now.tokens / max(now.seconds, 1e-9), minutes=math.ceil(left / 60)
+            )
+            self.run.progress(shown)
+
+    def _forget_lines_after(self, step: int) -> None:
+        """Takes back what was written to metrics.jsonl after the checkpoint that training goes on from."""
+        path = self.run.path("metrics.jsonl")
+        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+        kept = [line for line in lines if _step_of(line) <= step]
+        path.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+
+
+def _step_of(line: str) -> float:
+    try:
+        return float(json.loads(line)["step"])
+    except (ValueError, KeyError):
+        return math.inf
+
+
+def peak_memory() -> int:
+    """Highest memory of this process so far, in bytes; of the GPU where there is one."""
+    import resource
+    import sys
+
+    import torch
+
+    if torch.cuda.is_available():
+        return int(torch.cuda.max_memory_allocated())
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return int(peak) * (1 if sys.platform == "darwin" else 1024)
+
+
+def metrics_lines(path: Path) -> list[dict[str, Any]]:
+    """The lines of metrics.jsonl."""
+    if not path.exists():
+        return []
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]

@@ -1,0 +1,292 @@
+"""The train stage: from the rows in `data/` to `release/adapter`, its head and inference.json."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from afina.data.chat import Encoded, encode_row, question_of
+from afina.data.roles import Row
+from afina.data.table import read_rows
+from afina.inference.generate import answer, continue_text, generation_settings
+from afina.inference.label_likelihood import label_logits
+from afina.inference.pooled import PooledHead, features_of, load_head
+from afina.inference.settings import InferenceSettings, write_settings
+from afina.language import _
+from afina.metrics.calibration import fit_temperature
+from afina.models.base import FoundBase
+from afina.models.load import attach_adapter, load_model
+from afina.models.memory import estimate_memory, free_bytes
+from afina.models.precision import choose_precision
+from afina.models.tokenizer import Tokens
+from afina.recipe import Recipe
+from afina.runs.files import atomic_folder, read_json, write_json
+from afina.runs.folder import Run
+from afina.runs.signals import StopSignal
+from afina.training.loop import Trainer, TrainingRows, peak_memory
+from afina.training.objective import Objective, PooledObjective, TokenObjective
+from afina.training.probe import fit_probe
+
+TRAIN_SCHEMA = "afina/train/1"
+PROBE = "probe/head.safetensors"
+
+
+@dataclass
+class _Work:
+    """What the steps of this stage hand on."""
+
+    run: Run
+    recipe: Recipe
+    base: FoundBase
+    tokens: Tokens
+    labels: list[str]
+    rows: dict[str, list[Row]]
+    encoded: dict[str, TrainingRows]
+    precision: str
+    bits: int
+    checkpointed: bool
+
+    def truth(self, split: str) -> np.ndarray[Any, np.dtype[Any]]:
+        """Label codes of a split; [rows]."""
+        codes = {label: code for code, label in enumerate(self.labels)}
+        return np.array([codes[str(row.label)] for row in self.rows[split]])
+
+
+def resolve_auto(run: Run, recipe: Recipe, base: FoundBase) -> tuple[str, int, bool]:
+    """Precision, bits and activation checkpointing of this run: chosen once, kept on resume."""
+    known = run.resolved()
+    precision = known.get("train.precision") or choose_precision(recipe.train.precision)
+    bits, checkpointed = choose_memory(recipe, base, precision, free_bytes())
+    bits = known.get("base.bits", bits)
+    checkpointed = known.get("train.checkpoint_activations", checkpointed)
+    run.resolve(base__bits=bits, train__precision=precision, train__checkpoint_activations=checkpointed)
+    return precision, bits, checkpointed
+
+
+def choose_memory(recipe: Recipe, base: FoundBase, precision: str, free: int) -> tuple[int, bool]:
+    """Bits of the base and whether activations are computed again, so that `free` bytes are enough.
+
+    Takes the first that fits of: 16 bits, then with activation checkpointing, then 8 and 4 bits with it.
+    """
+    wanted_bits, wanted = recipe.base.bits, recipe.train.checkpoint_activations
+    choices = [(16, False), (16, True), (8, True), (4, True), (8, False), (4, False)]
+    allowed = [
+        (bits, checkpointed)
+        for bits, checkpointed in choices
+        if wanted_bits in ("auto", bits) and wanted in ("auto", checkpointed)
+    ]
+    for bits, checkpointed in allowed:
+        if estimate_memory(base.folder, recipe, precision, bits, checkpointed).total <= 0.9 * free:
+            return bits, checkpointed
+    return allowed[-1] if wanted_bits != "auto" or wanted != "auto" else (4, True)
+
+
+def train(run: Run, recipe: Recipe, base: FoundBase, tokens: Tokens) -> None:
+    """Fine-tunes the base model on the run's data; goes on from a checkpoint when there is one."""
+    work = _prepare(run, recipe, base, tokens)
+    model = load_model(base.folder, work.precision, work.bits)
+    probe, strength = _probe(work, model) if _is_pooled(recipe) else (None, None)
+    tuned = attach_adapter(model, recipe.adapter, base.id, recipe.seed)
+    if work.checkpointed:
+        tuned.enable_input_require_grads()
+        tuned.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    objective, checking = _objectives(work, probe, str(tuned.device))
+    sampler = _Sampler(work) if recipe.task.kind != "classify" and recipe.train.samples else None
+    trainer = Trainer(
+        run, recipe, tuned, tokens.pad, work.encoded["train"], work.encoded["validation"], objective, checking, sampler
+    )
+    trained = sum(tensor.numel() for tensor in trainer.weights.values())
+    everything = sum(p.numel() for p in model.parameters())
+    run.say(
+        _("training {trained:,} of {all:,} parameters, {rows:,} rows, {steps:,} steps, {precision}").format(
+            trained=trained, all=everything, rows=len(work.rows["train"]), steps=trainer.total, precision=work.precision
+        )
+    )
+    done = trainer.fit()
+    head = objective.head() if isinstance(objective, PooledObjective) else None
+    temperature = _release(work, tuned, head)
+    lines = {
+        "schema": TRAIN_SCHEMA,
+        "rows": len(work.rows["train"]),
+        "validation_rows": len(work.rows["validation"]),
+        "steps": done.step,
+        "best_step": done.best_step,
+        "best_loss": done.best_loss,
+        "stopped_early": done.ended and done.step < trainer.total,
+        "seconds": round(done.seconds, 3),
+        "tokens": done.tokens,
+        "tokens_per_second": round(done.tokens / max(done.seconds, 1e-9), 1),
+        "peak_memory_bytes": peak_memory(),
+        "trained_parameters": trained,
+        "all_parameters": everything,
+        "temperature": temperature,
+        "threshold": 0.5,
+        "probe_strength": strength,
+        "samples": read_json(run.path("samples.json")) if run.path("samples.json").exists() else [],
+    }
+    write_json(run.path("train.json"), lines)
+    shutil.rmtree(run.path("checkpoints"), ignore_errors=True)
+
+
+def _is_pooled(recipe: Recipe) -> bool:
+    return recipe.task.kind == "classify" and recipe.task.head == "pooled"
+
+
+def _prepare(run: Run, recipe: Recipe, base: FoundBase, tokens: Tokens) -> _Work:
+    precision, bits, checkpointed = resolve_auto(run, recipe, base)
+    labels = list(read_json(run.path("data/audit.json"))["labels"])
+    rows, encoded = {}, {}
+    for split in ("train", "validation"):
+        rows[split] = read_rows(run.path(f"data/{split}.parquet"))
+        pieces: list[Encoded] = []
+        ids: list[str] = []
+        weights: list[float] = []
+        for row in rows[split]:
+            for piece in encode_row(tokens, recipe, labels, row):
+                pieces.append(piece)
+                ids.append(row.id)
+                weights.append(row.weight)
+        encoded[split] = TrainingRows(pieces, ids, weights)
+    return _Work(run, recipe, base, tokens, labels, rows, encoded, precision, bits, checkpointed)
+
+
+def _probe(work: _Work, model: Any) -> tuple[PooledHead, float]:
+    """The head fitted alone on the frozen base; taken from the run when it was fitted already."""
+    path, note = work.run.path(PROBE), work.run.path("probe/probe.json")
+    if path.exists() and note.exists():
+        return load_head(path), float(read_json(note)["strength"])
+    work.run.say(_("fitting the probe: a linear head on the frozen base"))
+    with StopSignal() as stop:
+        features = {
+            split: features_of(
+                model,
+                work.encoded[split].encoded,
+                work.tokens.pad,
+                2 * work.recipe.train.micro_batch_tokens,
+                _reading(work.run, work.encoded[split].encoded, stop),
+            )
+            for split in ("train", "validation")
+        }
+    head, strength = fit_probe(
+        features["train"],
+        work.truth("train"),
+        len(work.labels),
+        features["validation"],
+        work.truth("validation"),
+        work.recipe.seed,
+    )
+    head.save(path)
+    write_json(note, {"schema": "afina/probe/1", "strength": strength})
+    return head, strength
+
+
+def _reading(run: Run, encoded: list[Encoded], stop: StopSignal) -> Any:
+    """Shows how far the reading of rows is, and obeys a signal between batches."""
+    total = sum(len(item.ids) for item in encoded)
+    done = 0
+
+    def check(tokens: int) -> None:
+        nonlocal done
+        stop.check()
+        done += tokens
+        run.progress(_("reading {done:,} of {total:,} tokens").format(done=done, total=total))
+
+    return check
+
+
+def _objectives(work: _Work, probe: PooledHead | None, device: str) -> tuple[Objective, Objective]:
+    if probe is None:
+        return TokenObjective(), TokenObjective()
+    objective = PooledObjective(probe, work.truth("train"), device)
+    return objective, objective.with_truth(work.truth("validation"))
+
+
+class _Sampler:
+    """Keeps a few answers to validation prompts at each validation, in samples.json."""
+
+    def __init__(self, work: _Work) -> None:
+        self._work = work
+        self._path = work.run.path("samples.json")
+        self._settings = generation_settings(work.tokens, max_new_tokens=48)
+
+    def __call__(self, model: Any, step: int) -> None:
+        kept = read_json(self._path) if self._path.exists() else []
+        kept = [sample for sample in kept if sample["step"] < step]
+        for row in self._work.rows["validation"][: self._work.recipe.train.samples]:
+            if row.messages:
+                last = max(i for i, m in enumerate(row.messages) if m["role"] == "assistant")
+                asked = [{"role": m["role"], "content": m["content"]} for m in row.messages[:last]]
+                said = answer(model, self._work.tokens, asked, self._settings)
+                prompt = asked[-1]["content"]
+            else:
+                prompt = row.text[:200]
+                said = continue_text(model, self._work.tokens, prompt, self._settings)
+            kept.append({"step": step, "prompt": prompt, "answer": said})
+            self._work.run.say(_("  sample: {answer}").format(answer=" ".join(said.split())[:100]))
+        write_json(self._path, kept)
+
+
+def _release(work: _Work, tuned: Any, head: PooledHead | None) -> float:
+    """Writes release/: the adapter, the tokenizer, the head, inference.json. Returns the temperature."""
+    run, recipe = work.run, work.recipe
+    with atomic_folder(run.path("release/adapter")) as folder:
+        tuned.save_pretrained(str(folder))
+        work.tokens.tokenizer.save_pretrained(str(folder))
+        (folder / "README.md").unlink(missing_ok=True)  # peft's empty card; the release writes its own
+    settings = _settings_of(work)
+    if recipe.task.kind == "classify":
+        settings = replace(settings, temperature=_temperature(work, tuned, head))
+    if head is not None:
+        head.save(run.path("release/head.safetensors"))
+    write_settings(run.path("release/inference.json"), settings)
+    return settings.temperature
+
+
+def _settings_of(work: _Work) -> InferenceSettings:
+    recipe, task = work.recipe, work.recipe.task
+    positive = task.positive or (work.labels[-1] if len(work.labels) == 2 else None)
+    if _is_pooled(recipe):
+        head: dict[str, Any] | None = {"kind": "pooled", "path": "head.safetensors"}
+    else:
+        head = {"kind": "tokens"} if task.kind == "classify" else None
+    instruction = question_of(recipe, work.labels).instruction if task.kind == "classify" else task.instruction
+    return InferenceSettings(
+        base={
+            "model": recipe.base.model,
+            "id": work.base.id,
+            "revision": work.base.revision,
+            "sha256": work.base.sha256,
+        },
+        adapters=[{"path": "adapter", "weight": 1.0}],
+        kind=task.kind,
+        head=head,
+        template=work.tokens.template,
+        date=work.tokens.date,
+        labels=work.labels,
+        positive=positive,
+        instruction=instruction,
+        threshold=0.5,
+        temperature=1.0,
+        max_length=recipe.data.max_length,
+        precision=work.precision,
+        bits=work.bits,
+        generation=generation_settings(work.tokens),
+    )
+
+
+def _temperature(work: _Work, tuned: Any, head: PooledHead | None) -> float:
+    """The temperature that fits the validation rows; 1 for a handful of rows, which fit anything."""
+    rows = work.rows["validation"]
+    if len(rows) < 20:
+        return 1.0
+    budget = 2 * work.recipe.train.micro_batch_tokens
+    if head is not None:
+        logits = head.logits(features_of(tuned, work.encoded["validation"].encoded, work.tokens.pad, budget))
+    else:
+        question = question_of(work.recipe, work.labels)
+        texts = [row.text for row in rows]
+        logits = label_logits(tuned, work.tokens, question, texts, work.recipe.data.max_length, budget)
+    return fit_temperature(logits, work.truth("validation"))
