@@ -309,9 +309,9 @@ def _speed() -> Speed:
     if _gpus():
         why = _("the GPU calculates in bf16") if chosen == "bf16" else _("the GPU has no bf16")
     else:
-        why = _("bf16 is {ratio:.1f} times as fast as fp32 here; it is taken from {least:g} times on").format(
-            ratio=bf16 / fp32, least=WORTHWHILE
-        )
+        why = _(
+            "bf16 is {ratio:.1f} times as fast as fp32 here; it is taken from {least:g} times on"
+        ).format(ratio=bf16 / fp32, least=WORTHWHILE)
     return Speed(round(fp32, 1), round(bf16, 1), chosen, why)
 
 
@@ -353,7 +353,9 @@ def _embedded_is_here() -> bool:
 def _extras() -> tuple[Extra, ...]:
     pip = f"{shlex.quote(sys.executable)} -m pip"  # this Python's own, whichever `pip` is on the path
     return tuple(
-        Extra(name, module, purpose, _package_folder(module) is not None, f"{pip} install 'afina[{name}]'")
+        Extra(
+            name, module, purpose, _package_folder(module) is not None, f"{pip} install 'afina[{name}]'"
+        )
         for name, module, purpose in (
             ("hub", "datasets", _("data of the form hf:NAME")),
             ("quantize", "bitsandbytes", _("a base held in 8 or 4 bits")),

@@ -9,6 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+
 from afina.data.roles import Row
 from afina.data.table import RowWriter
 from afina.recipe_file import parse_recipe
@@ -47,8 +48,10 @@ TEXTS = [
     "https://banco-seguro.example/verificar?id={n} o llame al +52 55 1234 5678. Atención: "
     "ayuda@banco-seguro.example",
     "Hola Ana, ¿te queda bien la junta del martes a las 10? Llevo el contrato y el anexo. Saludos, Luis",
-    "Your parcel {n} is held. Pay the fee of $2.99 at www.parcel-fee.example/pay within 24 hours.\n\nThe Postal Team",
-    "Recordatorio: la factura de luz vence el viernes. Puede pagarla en la oficina o en la aplicación. " * 8,
+    "Your parcel {n} is held. Pay the fee of $2.99 at www.parcel-fee.example/pay within 24 hours."
+    "\n\nThe Postal Team",
+    "Recordatorio: la factura de luz vence el viernes. Puede pagarla en la oficina o en la aplicación. "
+    * 8,
 ]
 
 
@@ -75,13 +78,24 @@ def generate_run(folder: Path) -> Run:
     """A whole run of kind generate: no labels, no predictions, perplexity alone."""
     run = make_run(folder, GENERATE)
     samples = [
-        {"step": step, "prompt": f"¿Qué es un oráculo? Escriba a pregunta{n}@correo.example", "answer": f"Respuesta {n}, {step}"}
+        {
+            "step": step,
+            "prompt": f"¿Qué es un oráculo? Escriba a pregunta{n}@correo.example",
+            "answer": f"Respuesta {n}, {step}",
+        }
         for step in (0, 20, 40)
         for n in (1, 2)
     ]
     add_training(run, perplexity=True, samples=samples)
     results = [
-        line(model, "perplexity", value, ci95=[value * 0.94, value * 1.07], groups=None, method="row bootstrap")
+        line(
+            model,
+            "perplexity",
+            value,
+            ci95=[value * 0.94, value * 1.07],
+            groups=None,
+            method="row bootstrap",
+        )
         for model, value in (("tuned", 6.2), ("base", 14.8))
     ]
     write_json(
@@ -104,11 +118,20 @@ def generate_run(folder: Path) -> Run:
 def line(model: str, metric: str, value: float | None, **other: Any) -> dict[str, Any]:
     """One result of evaluation.json."""
     ends = None if value is None else [max(0.0, value - 0.07), min(1.0, value + 0.05)]
-    given = {"set": "test", "slice": None, "n": 170, "groups": 7, "ci95": ends, "method": "group bootstrap"}
+    given = {
+        "set": "test",
+        "slice": None,
+        "n": 170,
+        "groups": 7,
+        "ci95": ends,
+        "method": "group bootstrap",
+    }
     return {"model": model, "metric": metric, "value": value, **given, **other}
 
 
-def compared(b: str, metric: str, difference: float, ci95: list[float], p_value: float, **other: Any) -> dict[str, Any]:
+def compared(
+    b: str, metric: str, difference: float, ci95: list[float], p_value: float, **other: Any
+) -> dict[str, Any]:
     """One comparison of the tuned model with another."""
     given = {
         "set": "test",
@@ -118,7 +141,8 @@ def compared(b: str, metric: str, difference: float, ci95: list[float], p_value:
         "rows_needed": None if ci95[0] > 0 or ci95[1] < 0 else 840,
     }
     return {
-        "a": "tuned", "b": b, "metric": metric, "difference": difference, "ci95": ci95, "p_value": p_value,
+        "a": "tuned", "b": b, "metric": metric,
+        "difference": difference, "ci95": ci95, "p_value": p_value,
         **given, **other,
     }  # fmt: skip
 
@@ -126,9 +150,19 @@ def compared(b: str, metric: str, difference: float, ci95: list[float], p_value:
 def evaluation(values: dict[str, dict[str, float]]) -> dict[str, Any]:
     """evaluation.json of a classification; differences under 0.06 are within chance."""
     ranked = sorted(values, key=lambda model: -values[model]["macro_f1"])
-    results = [line(model, metric, value) for model, found in values.items() for metric, value in found.items()]
-    results += [line(model, metric, value - 0.1, set="sms", n=60, groups=None) for model, found in values.items() for metric, value in found.items()]
-    results += [line(model, "accuracy", 0.8, slice={"country": country}, n=40, groups=3) for model in values for country in ("MX", "AR")]
+    results = [
+        line(model, metric, value) for model, found in values.items() for metric, value in found.items()
+    ]
+    results += [
+        line(model, metric, 0.9 * value, set="sms", n=60, groups=None)
+        for model, found in values.items()
+        for metric, value in found.items()
+    ]
+    results += [
+        line(model, "accuracy", 0.8, slice={"country": country}, n=40, groups=3)
+        for model in values
+        for country in ("MX", "AR")
+    ]
     comparisons = []
     for model, found in values.items():
         if model == "tuned":
@@ -136,7 +170,11 @@ def evaluation(values: dict[str, dict[str, float]]) -> dict[str, Any]:
         for metric, value in found.items():
             difference = values["tuned"][metric] - value
             clear = abs(difference) > 0.06
-            ends = [difference - 0.05, difference + 0.05] if clear else [difference - 0.07, difference + 0.07]
+            ends = (
+                [difference - 0.05, difference + 0.05]
+                if clear
+                else [difference - 0.07, difference + 0.07]
+            )
             comparisons.append(compared(model, metric, difference, ends, 0.0005 if clear else 0.21))
     return {
         "schema": "afina/evaluation/1",
@@ -169,8 +207,9 @@ def gate() -> dict[str, Any]:
         "schema": "afina/gate/1",
         "passed": True,
         "checks": [
-            {"name": "macro_f1 of tuned on test", "limit": "better than base by more than 0", "value": 0.315,
-             "ci95": [0.24, 0.38], "verdict": "pass", "rows_needed": None, "why": "the interval keeps to it"},
+            {"name": "macro_f1 of tuned on test", "limit": "better than base by more than 0",
+             "value": 0.315, "ci95": [0.24, 0.38], "verdict": "pass", "rows_needed": None,
+             "why": "the interval keeps to it"},
             {"name": "false_positive_rate of tuned on test", "limit": "at most 0.05", "value": 0.059,
              "ci95": [0.02, 0.12], "verdict": "undecided", "rows_needed": 1480, "why": "too few rows"},
         ],
@@ -207,8 +246,10 @@ def audit() -> dict[str, Any]:
         "near_duplicate": {"threshold": 0.8, "clusters_of_several": 41, "rows_in_them": 97},
         "group_by": "family",
         "groups": 64,
-        "limit": {"rows": 600, "train_before": 1350, "validation_before": 168, "train_after": 534, "validation_after": 66},
-        "splits": {"train": part(534), "validation": part(66), "test": part(170, dropped_rows={"over_long": 3})},
+        "limit": {"rows": 600, "train_before": 1350, "validation_before": 168,
+                  "train_after": 534, "validation_after": 66},
+        "splits": {"train": part(534), "validation": part(66),
+                   "test": part(170, dropped_rows={"over_long": 3})},
         "test_sets": {
             "sms": part(
                 60, source="shared/sms.jsonl", roles={}, equal_rows_removed=1,
@@ -231,13 +272,15 @@ def make_rows(number: int, source: str, seed: int = 3) -> list[Row]:
 
 
 def add_rows(run: Run, name: str, rows: list[Row], wrong: int = 7) -> None:
-    """Writes a set's rows and the tuned model's predictions; the first `wrong` of each label are errors."""
+    """Writes a set's rows and the tuned model's predictions; the first `wrong` of each label err."""
     run.path("data").mkdir(exist_ok=True)
-    with RowWriter(run.path("data/test.parquet" if name == "test" else f"data/test_{name}.parquet")) as writer:
+    with RowWriter(
+        run.path("data/test.parquet" if name == "test" else f"data/test_{name}.parquet")
+    ) as writer:
         for row in rows:
             writer.write(row)
     columns: dict[str, list[Any]] = {"id": [], "label": [], "said": [], "probabilities": []}
-    seen = {label: 0 for label in LABELS}
+    seen = dict.fromkeys(LABELS, 0)
     for row in rows:
         label = str(row.label)
         seen[label] += 1
@@ -264,17 +307,30 @@ def add_training(run: Run, perplexity: bool, samples: list[dict[str, Any]] | Non
             if (split == "train" and step == 0) or (split == "validation" and step % 17):
                 continue
             value = loss * chance.uniform(0.75, 1.3) if split == "train" else loss + 0.0009 * step
-            lines.append({"step": step, "split": split, "loss": value, "perplexity": 2.718**value if perplexity else None})
-    run.path("metrics.jsonl").write_text("".join(json.dumps(item) + "\n" for item in lines), encoding="utf-8")
+            lines.append(
+                {
+                    "step": step,
+                    "split": split,
+                    "loss": value,
+                    "perplexity": 2.718**value if perplexity else None,
+                }
+            )
+    run.path("metrics.jsonl").write_text(
+        "".join(json.dumps(item) + "\n" for item in lines), encoding="utf-8"
+    )
     write_json(
         run.path("train.json"),
         {
             "schema": "afina/train/1", "rows": 534, "validation_rows": 66, "steps": 102, "best_step": 85,
             "best_loss": 0.2871, "stopped_early": False, "seconds": 1342.8, "tokens": 339_624,
-            "tokens_per_second": 252.9, "peak_memory_bytes": 2_314_567_168, "trained_parameters": 4_884_480,
+            "tokens_per_second": 252.9, "peak_memory_bytes": 2_314_567_168,
+            "trained_parameters": 4_884_480,
             "all_parameters": 139_400_064, "temperature": 1.24, "threshold": 0.5, "probe_strength": 0.01,
             "samples": samples or [],
         },
     )  # fmt: skip
     for stage, seconds in (("data", 11.2), ("train", 1502.4), ("evaluate", 311.0), ("gate", 0.02)):
-        write_json(run.path(f"stages/{stage}.json"), {"schema": "afina/stage/1", "state": "done", "seconds": seconds})
+        write_json(
+            run.path(f"stages/{stage}.json"),
+            {"schema": "afina/stage/1", "state": "done", "seconds": seconds},
+        )

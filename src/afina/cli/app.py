@@ -18,7 +18,7 @@ def build_app() -> Any:
             "From your own data to your own Llama 3, with proof: fine-tune, evaluate, gate and explain, offline."
         ),
         no_args_is_help=True,
-        rich_markup_mode=None,
+        rich_markup_mode="rich",
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
     )

@@ -46,14 +46,19 @@ def machine_lines(machine: Machine) -> list[str]:
     cpu, memory, speed = machine.processor, machine.memory, machine.speed
     lines = [
         _("Python {python} on {system}").format(python=machine.python, system=machine.system),
-        _("processor: {architecture}, {physical} cores ({logical} logical, {usable} usable), torch takes {threads}").format(
+        _(
+            "processor: {architecture}, {physical} cores ({logical} logical, {usable} usable), "
+            "torch takes {threads}"
+        ).format(
             architecture=cpu.architecture,
             physical=cpu.physical_cores,
             logical=cpu.logical_cores,
             usable=cpu.usable_cores,
             threads=cpu.torch_threads,
         ),
-        _("instructions: {flags}").format(flags=", ".join(cpu.flags) or _("none of those that make this faster")),
+        _("instructions: {flags}").format(
+            flags=", ".join(cpu.flags) or _("none of those that make this faster")
+        ),
         _("memory: {free} free of {total}").format(
             free=bytes_for_people(memory.available_bytes), total=bytes_for_people(memory.total_bytes)
         )
@@ -78,9 +83,15 @@ def machine_lines(machine: Machine) -> list[str]:
     lines.append(_("precision: auto becomes {chosen}: {why}").format(chosen=speed.chosen, why=speed.why))
     for disk in machine.disks:
         free = _("somewhere else") if disk.free_bytes is None else bytes_for_people(disk.free_bytes)
-        where = _("runs in {path}: {free} free") if disk.what == "runs" else _("cache in {path}: {free} free")
+        where = (
+            _("runs in {path}: {free} free")
+            if disk.what == "runs"
+            else _("cache in {path}: {free} free")
+        )
         lines.append(where.format(path=disk.path, free=free))
-    lines.append(_("embedded base: installed") if machine.embedded_base else _("embedded base: not installed"))
+    lines.append(
+        _("embedded base: installed") if machine.embedded_base else _("embedded base: not installed")
+    )
     return lines
 
 
@@ -113,7 +124,7 @@ def missing_lines(machine: Machine) -> list[str]:
             lines.append(f"    {extra.command}")
     problems = machine.problems()
     if not problems:
-        return [*lines, _("no problems: `afina run RECIPE` will work here")]
+        return [*lines, _("no problems found; next: afina recipe new YOUR-DATA")]
     lines.append(_("problems:"))
     for what, fix in problems:
         lines.append(_("  {what}").format(what=what))

@@ -83,6 +83,8 @@ def attach_adapter(model: Any, adapter: Adapter, base_id: str, seed: int) -> Any
     import torch
     from peft import LoraConfig, get_peft_model
 
+    from afina.models.fast_lora import DropoutMasks, FastLoraLinear, give_masks
+
     torch.manual_seed(seed)
     config = LoraConfig(
         r=adapter.rank,
@@ -94,8 +96,12 @@ def attach_adapter(model: Any, adapter: Adapter, base_id: str, seed: int) -> Any
         task_type="CAUSAL_LM",
         base_model_name_or_path=base_id,
     )
+    if not getattr(model, "is_quantized", False):
+        config._register_custom_module({torch.nn.Linear: FastLoraLinear})
     tuned = get_peft_model(model, config)
     tuned.peft_config["default"].base_model_name_or_path = base_id
+    tuned.dropout_masks = DropoutMasks(adapter.dropout, seed)
+    give_masks(tuned, tuned.dropout_masks)
     return tuned
 
 

@@ -103,7 +103,7 @@ def interval_chart(key: str, title: str, description: str, dots: list[Dot], boun
     def across(value: float) -> float:
         return 100 * (value - low) / (high - low)
 
-    parts = [_vertical_tick(across(mark), tick_text(mark), grid=True) for mark in ticks(low, high, 4)]
+    parts = [_vertical_tick(across(mark), tick_text(mark), grid=True) for mark in ticks(low, high, 5)]
     for index, dot in enumerate(dots):
         y = _ROW * index + _ROW // 2
         kind = dot.model if dot.model in _SHAPES else "base"

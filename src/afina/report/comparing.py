@@ -7,7 +7,7 @@ from typing import Any
 
 from afina.language import _
 from afina.report.figures import Comparison, Evaluation, Result
-from afina.report.formats import NOTHING, count, number
+from afina.report.formats import NOTHING, count, digits_of, number
 from afina.report.words import metric_name, model_phrase
 
 
@@ -66,7 +66,7 @@ def meaning(item: Comparison, language: str) -> str:
         parts.append(chance(item.p_value, language))
     if item.tested() and better is None and item.minimum_detectable is not None:
         text = _("Differences under about {smallest} cannot be seen with these rows.", language)
-        parts.append(text.format(smallest=number(item.minimum_detectable)))
+        parts.append(text.format(smallest=number(item.minimum_detectable, digits_of(item.metric))))
     if item.rows_needed:
         text = _("About {rows} rows would be needed to see a difference of this size.", language)
         parts.append(text.format(rows=count(item.rows_needed)))

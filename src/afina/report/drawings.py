@@ -9,7 +9,7 @@ from markupsafe import Markup
 from afina.language import _
 from afina.report.charts import Curve, Dot, curve_chart, interval_chart
 from afina.report.figures import Evaluation, Figures, Points
-from afina.report.formats import interval, number
+from afina.report.formats import digits_of, interval, number
 from afina.report.words import LOWER_IS_BETTER, capital, metric_name, model_name, split_name
 
 
@@ -79,7 +79,7 @@ def dots(evaluation: Evaluation, test_set: str, language: str) -> list[Drawing]:
                         model_name(model, language),
                         result.value,
                         result.ci95,
-                        number(result.value),
+                        number(result.value, digits_of(metric)),
                     )
                 )
         if not rows:
@@ -90,7 +90,7 @@ def dots(evaluation: Evaluation, test_set: str, language: str) -> list[Drawing]:
         )
         words = "; ".join(
             _("{model} {value}, 95% interval {interval}", language).format(
-                model=row.name, value=row.text, interval=interval(row.ci95, language)
+                model=row.name, value=row.text, interval=interval(row.ci95, language, digits_of(metric))
             )
             if row.ci95
             else f"{row.name} {row.text}"

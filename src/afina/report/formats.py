@@ -19,6 +19,11 @@ def number(value: float | None, digits: int = 3) -> str:
     return f"{value:,.{digits}f}".replace("-", "−")
 
 
+def digits_of(metric: str) -> int:
+    """Decimals that a metric is shown with."""
+    return 2 if metric == "perplexity" else 3
+
+
 def signed(value: float | None, digits: int = 3) -> str:
     """A difference, with its sign."""
     if value is None:

@@ -89,11 +89,14 @@ def samples_by_prompt(
     """The sampled answers of each prompt, by step; masked unless asked."""
     found: dict[str, list[tuple[int, str]]] = {}
     for sample in samples:
-        prompt, answer = str(sample.get("prompt") or ""), str(sample.get("answer") or "")
-        if not reveal:
-            prompt, answer = mask(prompt, language), mask(answer, language)
-        found.setdefault(prompt, []).append((int(sample.get("step") or 0), answer))
-    return list(found.items())
+        answers = found.setdefault(str(sample.get("prompt") or ""), [])
+        answers.append((int(sample.get("step") or 0), str(sample.get("answer") or "")))
+    if reveal:
+        return list(found.items())
+    return [
+        (mask(prompt, language), [(step, mask(answer, language)) for step, answer in answers])
+        for prompt, answers in found.items()
+    ]
 
 
 def settings(recipe: Recipe, resolved: dict[str, Any]) -> dict[str, list[tuple[str, str, str | None]]]:
@@ -141,7 +144,7 @@ def versions() -> list[tuple[str, str]]:
             found.append((name, version(name)))
         except PackageNotFoundError:
             found.append((name, "–"))
-    return [*found, ("Python", platform.python_version()), ("OS", platform.platform(terse=True))]
+    return [*found, ("Python", platform.python_version()), ("OS", platform.system())]
 
 
 def threads() -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from afina.language import _
 from afina.report.figures import Figures
-from afina.report.formats import count, number
+from afina.report.formats import count, digits_of, number
 from afina.report.gate_words import check_rows
 from afina.report.words import metric_name, split_name
 
@@ -70,7 +70,7 @@ def _about_size(figures: Figures, language: str) -> list[str]:
                     "cannot be seen in it.",
                     language,
                 )
-                values["smallest"] = number(found.minimum_detectable)
+                values["smallest"] = number(found.minimum_detectable, digits_of(found.metric))
                 values["metric"] = metric_name(found.metric, language)
             said.append(text.format(**values))
         if facts.get("groups") is not None and facts["groups"] < FEW_GROUPS:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from afina.language import _
 from afina.report.figures import Comparison, Evaluation, Figures, Gate, Result
-from afina.report.formats import count, interval, number, percent, signed
+from afina.report.formats import count, digits_of, interval, number, percent, signed
 from afina.report.unknowns import unknowns
 from afina.report.words import LOWER_IS_BETTER, capital, metric_name, model_phrase, rows_and_groups
 
@@ -109,7 +109,7 @@ def winner_statement(evaluation: Evaluation, language: str) -> Statement | None:
     other = ranking[0] if ranking[0] != "tuned" else next(iter(ranking[1:]), None)
     if tuned is None or tuned.value is None:
         return None
-    values = {"metric": metric_name(metric, language), "value": number(tuned.value)}
+    values = {"metric": metric_name(metric, language), "value": number(tuned.value, digits_of(metric))}
     if other is None:
         text = _(
             "The tuned model has a {metric} of {value} on the test set; nothing was measured beside it.",
@@ -118,7 +118,7 @@ def winner_statement(evaluation: Evaluation, language: str) -> Statement | None:
         return Statement(PLAIN, text.format(**values))
     beside = evaluation.result(other, test_set, metric)
     values["model"] = model_phrase(other, language)
-    values["other"] = number(beside.value if beside else None)
+    values["other"] = number(beside.value if beside else None, digits_of(metric))
     if beside is not None and beside.value == tuned.value:
         text = _("On the test set the tuned model only equals {model}: {metric} {value} both.", language)
         return Statement(WARN, text.format(**values))
@@ -158,7 +158,7 @@ def _surety(found: Comparison | None, clear: bool, language: str) -> str:
     """Whether a difference may be chance."""
     if found is None or not found.tested():
         return _("Whether that difference is chance was not tested.", language)
-    ends = interval(found.ci95, language)
+    ends = interval(found.ci95, language, digits_of(found.metric))
     if clear:
         return _("The difference is larger than chance explains.", language)
     if found.ci95 is not None and found.ci95[0] <= 0 <= found.ci95[1]:
@@ -181,10 +181,10 @@ def gain_statement(evaluation: Evaluation, language: str) -> Statement | None:
     difference = found.difference if found and found.difference is not None else tuned.value - base.value
     values = {
         "metric": metric_name(metric, language),
-        "before": number(base.value),
-        "after": number(tuned.value),
-        "difference": signed(difference),
-        "interval": interval(found.ci95, language) if found else "",
+        "before": number(base.value, digits_of(metric)),
+        "after": number(tuned.value, digits_of(metric)),
+        "difference": signed(difference, digits_of(metric)),
+        "interval": interval(found.ci95, language, digits_of(metric)) if found else "",
         "rows": rows_and_groups(tuned.n, _groups(evaluation, test_set, tuned), language),
     }
     if found is None or found.ci95 is None:
@@ -223,22 +223,28 @@ def _tiles(evaluation: Evaluation, language: str) -> list[Tile]:
     for name in (metric, "false_positive_rate"):
         found = evaluation.result("tuned", test_set, name)
         if found is not None and found.value is not None:
-            note = _("95% interval {interval}", language).format(interval=interval(found.ci95, language))
+            note = _("95% interval {interval}", language).format(
+                interval=interval(found.ci95, language, digits_of(name))
+            )
             label = _("Tuned model: {metric}", language).format(metric=metric_name(name, language))
             shown = (
-                percent(found.value, language) if name == "false_positive_rate" else number(found.value)
+                percent(found.value, language)
+                if name == "false_positive_rate"
+                else number(found.value, digits_of(name))
             )
             tiles.append(Tile(label, shown, note if found.ci95 else ""))
     gain = evaluation.comparison("tuned", "base", test_set, metric)
     if gain is not None and gain.difference is not None:
-        note = _("95% interval {interval}", language).format(interval=interval(gain.ci95, language))
+        note = _("95% interval {interval}", language).format(
+            interval=interval(gain.ci95, language, digits_of(metric))
+        )
         lower = _("lower is better", language) if metric in LOWER_IS_BETTER else ""
         label = _("Change over the base model", language)
         tiles.insert(
             1,
             Tile(
                 label,
-                signed(gain.difference),
+                signed(gain.difference, digits_of(metric)),
                 "; ".join(filter(None, [note if gain.ci95 else "", lower])),
             ),
         )

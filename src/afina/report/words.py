@@ -119,6 +119,12 @@ def split_name(split: str, language: str) -> str:
     }.get(split, split)
 
 
+def split_title(split: str, language: str) -> str:
+    """A split's name with a capital; a further set's name as its owner wrote it."""
+    name = split_name(split, language)
+    return capital(name) if split in ("train", "validation", "test") else name
+
+
 def verdict_name(verdict: str, language: str) -> str:
     """What a check of the gate decided."""
     return {

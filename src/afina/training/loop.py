@@ -163,7 +163,9 @@ class Trainer:
 
         units = self.objective.units(self.train.encoded, rows)
         total, tokens = 0.0, 0
-        for group in group_by_length(self._lengths, rows, self.recipe.train.micro_batch_tokens):
+        groups = group_by_length(self._lengths, rows, self.recipe.train.micro_batch_tokens)
+        for number, group in enumerate(groups):
+            self.model.dropout_masks.at(self.progress.step, number)
             batch = make_batch(self.train.encoded, group, self.pad, str(self.model.device))
             loss = self.objective.loss(self.model, batch) / units
             value = float(loss.detach())

@@ -1,0 +1,9 @@
+"""`make bench`: every measurement that CI does not run, one after the other; each can be stopped."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+for name in ("heads", "scale", "unseen"):
+    subprocess.run([sys.executable, "-m", f"benchmarks.{name}"], check=True)
