@@ -11,13 +11,16 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
+from afina.language import _
+from afina.recipe_rules import faults_between
+
 UNBUILT_KINDS = ("multilabel", "tag", "retrieve")
 
 
 class Section(BaseModel):
     """A part of the recipe: frozen, strict about types, closed to unknown keys."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class Base(Section):
@@ -70,21 +73,28 @@ class Task(Section):
     @field_validator("kind", mode="before")
     @classmethod
     def _kind_is_built(cls, value: object) -> object:
-        if value in UNBUILT_KINDS:
-            raise ValueError(f"the kind {value!r} is not built yet; use classify, generate or text")
+        if isinstance(value, str) and value in UNBUILT_KINDS:
+            raise ValueError(
+                _("the kind {kind!r} is not built yet; use classify, generate or text").format(kind=value)
+            )
         return value
 
     @model_validator(mode="after")
     def _labels_agree(self) -> Self:
-        if self.labels is not None:
-            if self.kind != "classify":
-                raise ValueError(f"labels belong to kind classify, not to {self.kind}")
-            if len(self.labels) < 2 or len(set(self.labels)) != len(self.labels):
-                raise ValueError("labels needs at least two different labels")
-            if any(not label.strip() for label in self.labels):
-                raise ValueError("a label is empty")
-            if self.positive is not None and self.positive not in self.labels:
-                raise ValueError(f"positive is {self.positive!r}, which is not one of {self.labels}")
+        if self.labels is None:
+            return self
+        if self.kind != "classify":
+            raise ValueError(_("labels belong to kind classify, not to {kind}").format(kind=self.kind))
+        if len(self.labels) < 2 or len(set(self.labels)) != len(self.labels):
+            raise ValueError(_("labels needs at least two different labels"))
+        if any(not label.strip() for label in self.labels):
+            raise ValueError(_("a label is empty"))
+        if self.positive is not None and self.positive not in self.labels:
+            raise ValueError(
+                _("positive is {positive!r}, which is not one of {labels}").format(
+                    positive=self.positive, labels=", ".join(self.labels)
+                )
+            )
         return self
 
 
@@ -117,7 +127,9 @@ class TestSet(Section):
     @classmethod
     def _not_a_split(cls, value: str) -> str:
         if value in ("train", "validation", "test"):
-            raise ValueError(f"{value!r} is the name of a split; give this set another name")
+            raise ValueError(
+                _("{name!r} is the name of a split; give this set another name").format(name=value)
+            )
         return value
 
 
@@ -140,7 +152,7 @@ class Split(Section):
     def _sums_to_one(self) -> Self:
         total = self.train + self.validation + self.test
         if abs(total - 1) > 1e-6:
-            raise ValueError(f"train + validation + test must be 1, not {total:g}")
+            raise ValueError(_("train + validation + test must be 1, not {total:g}").format(total=total))
         return self
 
 
@@ -199,7 +211,7 @@ class Data(Section):
     def _names_differ(self) -> Self:
         names = [test.name for test in self.test]
         if len(set(names)) != len(names):
-            raise ValueError("two test sets have the same name")
+            raise ValueError(_("two test sets have the same name"))
         return self
 
 
@@ -227,7 +239,11 @@ class Adapter(Section):
         if isinstance(value, list):
             wrong = [name for name in value if name not in known]
             if wrong or not value:
-                raise ValueError(f"targets {wrong or value} not among {', '.join(known)}")
+                raise ValueError(
+                    _("targets {wrong} not among {known}").format(
+                        wrong=", ".join(wrong) or "[]", known=", ".join(known)
+                    )
+                )
         return value
 
 
@@ -314,7 +330,9 @@ class Limit(Section):
     )
     set: str = Field("test", description="The test set it is measured on.")
     min_gain: float | None = Field(
-        None, description="model minus against must be above this, its whole interval."
+        None,
+        description="How much better than against the model must be, its whole interval: model minus "
+        "against, or against minus model where less is better (perplexity, false_positive_rate).",
     )
     max: float | None = Field(None, description="The metric may be at most this.")
     min: float | None = Field(None, description="The metric must be at least this.")
@@ -326,9 +344,13 @@ class Limit(Section):
     def _one_limit(self) -> Self:
         given = [name for name in ("min_gain", "max", "min") if getattr(self, name) is not None]
         if len(given) != 1:
-            raise ValueError(f"give exactly one of min_gain, max, min (found: {', '.join(given) or 'none'})")
+            raise ValueError(
+                _("give exactly one of min_gain, max, min; found: {found}").format(
+                    found=", ".join(given) or _("none")
+                )
+            )
         if (self.min_gain is not None) != (self.against is not None):
-            raise ValueError("min_gain needs against, and against needs min_gain")
+            raise ValueError(_("min_gain needs against, and against needs min_gain"))
         return self
 
 
@@ -357,22 +379,12 @@ class Recipe(Section):
     @classmethod
     def _name_is_a_folder(cls, value: str) -> str:
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,79}", value):
-            raise ValueError("must begin with a letter or digit and hold only letters, digits, - and _")
+            raise ValueError(_("must begin with a letter or digit and hold only letters, digits, - and _"))
         return value
 
     @model_validator(mode="after")
     def _parts_agree(self) -> Self:
-        known = {"test", *(test.name for test in self.data.test)}
-        for limit in self.gate:
-            if limit.set not in known:
-                raise ValueError(f"gate: set {limit.set!r} is not one of {', '.join(sorted(known))}")
-            if self.task.kind != "classify" and limit.metric != "perplexity":
-                raise ValueError(f"gate: {limit.metric} belongs to kind classify, not to {self.task.kind}")
-            models = {limit.model, limit.against}
-            if "probe" in models and (self.task.kind != "classify" or self.task.head != "pooled"):
-                raise ValueError("gate: there is a probe only with task.head: pooled")
-            if "tfidf" in models and (
-                self.task.kind != "classify" or "tfidf" not in self.evaluate.baselines
-            ):
-                raise ValueError("gate: names tfidf, which is not in evaluate.baselines")
+        faults = faults_between(self)
+        if faults:
+            raise ValueError("\n".join(faults))
         return self

@@ -15,7 +15,7 @@ from afina.models.base import FoundBase, find_base
 from afina.models.tokenizer import Tokens, load_tokens
 from afina.recipe import Recipe
 from afina.releases.stage import release
-from afina.report import write_report
+from afina.reports import write_report
 from afina.runs.folder import Run
 from afina.runs.stages import Stage, do, is_done
 from afina.training.tune import train
@@ -119,7 +119,7 @@ class Workflow:
             "report": Stage(
                 "report",
                 ("data", "train", "evaluate", "gate"),
-                ("report", "language"),
+                ("reports", "language"),
                 lambda: {"language": language, "reveal": self.reveal},
                 ("report.html",),
                 lambda: _nothing(write_report(run, language, self.reveal)),

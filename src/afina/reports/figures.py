@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from afina.recipe import Recipe
-from afina.report.formats import Interval
-from afina.report.words import LOWER_IS_BETTER, METRIC_ORDER
+from afina.reports.formats import Interval
+from afina.reports.words import LOWER_IS_BETTER, METRIC_ORDER
 from afina.runs.files import read_json
 from afina.runs.folder import Run
 

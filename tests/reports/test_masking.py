@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from afina.report.masking import LONGEST, mask
+from afina.reports.masking import LONGEST, mask
 
 
 @pytest.mark.parametrize(

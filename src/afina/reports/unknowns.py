@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from afina.language import _
-from afina.report.figures import Figures
-from afina.report.formats import count, digits_of, number
-from afina.report.gate_words import check_rows
-from afina.report.words import metric_name, split_name
+from afina.reports.figures import Figures
+from afina.reports.formats import count, digits_of, number
+from afina.reports.gate_words import check_rows
+from afina.reports.words import metric_name, split_name
 
 FEW_ROWS = 300
 FEW_GROUPS = 20

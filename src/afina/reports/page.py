@@ -12,12 +12,12 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from afina.language import LANGUAGES, _
-from afina.report import comparing, drawings, formats, tables, words
-from afina.report.figures import Evaluation, Figures, collect
-from afina.report.gate_words import check_rows
-from afina.report.method_words import method_text
-from afina.report.mistakes import Mistakes, find_mistakes
-from afina.report.verdict import build_verdict
+from afina.reports import comparing, drawings, formats, tables, words
+from afina.reports.figures import Evaluation, Figures, collect
+from afina.reports.gate_words import check_rows
+from afina.reports.method_words import method_text
+from afina.reports.mistakes import Mistakes, find_mistakes
+from afina.reports.verdict import build_verdict
 from afina.runs.files import write_text
 from afina.runs.folder import Run
 

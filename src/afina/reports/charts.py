@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 from markupsafe import Markup, escape
 
-from afina.report.formats import Interval
-from afina.report.scales import Points, log_ticks, smooth, thin, tick_text, ticks
+from afina.reports.formats import Interval
+from afina.reports.scales import Points, log_ticks, smooth, thin, tick_text, ticks
 
 _ROW = 30
 _SHAPES = {

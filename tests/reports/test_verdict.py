@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from afina.report.figures import collect
-from afina.report.verdict import BAD, GOOD, WARN, Verdict, build_verdict
+from afina.reports.figures import collect
+from afina.reports.verdict import BAD, GOOD, WARN, Verdict, build_verdict
 from afina.runs.files import read_json, write_json
 from afina.runs.folder import Run
 

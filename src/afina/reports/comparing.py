@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from afina.language import _
-from afina.report.figures import Comparison, Evaluation, Result
-from afina.report.formats import NOTHING, count, digits_of, number
-from afina.report.words import metric_name, model_phrase
+from afina.reports.figures import Comparison, Evaluation, Result
+from afina.reports.formats import NOTHING, count, digits_of, number
+from afina.reports.words import metric_name, model_phrase
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from afina.data.table import iterate_rows
-from afina.report.masking import mask
+from afina.reports.masking import mask
 from afina.runs.folder import Run
 
 EACH_KIND = 5

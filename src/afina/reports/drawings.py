@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from afina.language import _
-from afina.report.charts import Curve, Dot, curve_chart, interval_chart
-from afina.report.figures import Evaluation, Figures, Points
-from afina.report.formats import digits_of, interval, number
-from afina.report.words import LOWER_IS_BETTER, capital, metric_name, model_name, split_name
+from afina.reports.charts import Curve, Dot, curve_chart, interval_chart
+from afina.reports.figures import Evaluation, Figures, Points
+from afina.reports.formats import digits_of, interval, number
+from afina.reports.words import LOWER_IS_BETTER, capital, metric_name, model_name, split_name
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from afina.data.roles import Row
-from afina.report import write_report
-from afina.report.mistakes import find_mistakes
+from afina.reports import write_report
+from afina.reports.mistakes import find_mistakes
 from afina.runs.files import read_json, write_json
 from afina.runs.folder import Run
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 import afina.language
-import afina.report
+import afina.reports
 
-PACKAGE = Path(afina.report.__file__).parent
+PACKAGE = Path(afina.reports.__file__).parent
 
 
 @pytest.fixture

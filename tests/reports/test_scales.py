@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from afina.report.charts import Curve, Dot, curve_chart, interval_chart
-from afina.report.scales import log_ticks, smooth, thin, tick_text, ticks
+from afina.reports.charts import Curve, Dot, curve_chart, interval_chart
+from afina.reports.scales import log_ticks, smooth, thin, tick_text, ticks
 
 
 def test_ticks_are_round_and_inside() -> None:

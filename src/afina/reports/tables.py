@@ -10,8 +10,8 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from afina.recipe import Recipe
-from afina.report.figures import Confusion, Evaluation
-from afina.report.masking import mask
+from afina.reports.figures import Confusion, Evaluation
+from afina.reports.masking import mask
 
 WIDEST_MATRIX = 12
 MOST_CONFUSED = 15

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from afina.language import _
 from afina.recipe import Limit
-from afina.report.figures import Check, Gate
-from afina.report.formats import count
-from afina.report.words import capital, metric_name, model_phrase, split_name, verdict_name
+from afina.reports.figures import Check, Gate
+from afina.reports.formats import count
+from afina.reports.words import capital, metric_name, model_phrase, split_name, verdict_name
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,67 @@
+"""Rules between the sections of a recipe: a limit that nothing will measure is refused at the start."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from afina.language import _
+
+if TYPE_CHECKING:
+    from afina.recipe import Limit, Recipe
+
+ABOUT_ALARMS = ("auc", "false_positive_rate", "recall", "precision")
+
+
+def faults_between(recipe: Recipe) -> list[str]:
+    """Every disagreement of a recipe's sections, as `place: what is wrong`."""
+    faults = []
+    task, metrics = recipe.task, recipe.evaluate.metrics
+    if metrics != "auto":
+        if not metrics:
+            faults.append("evaluate.metrics: " + _("name at least one metric, or take auto"))
+        for metric in metrics:
+            fault = _not_measured(recipe, metric)
+            if fault:
+                faults.append(f"evaluate.metrics: {fault}")
+    if task.positive is not None and task.kind != "classify":
+        faults.append("task.positive: " + _("belongs to kind classify, not to {kind}").format(kind=task.kind))
+    for number, limit in enumerate(recipe.gate):
+        fault = _limit_fault(recipe, limit)
+        if fault:
+            faults.append(f"gate.{number}: {fault}")
+    return faults
+
+
+def _not_measured(recipe: Recipe, metric: str) -> str | None:
+    """Why this recipe cannot measure a metric; None when it can."""
+    task = recipe.task
+    if task.kind != "classify" and metric != "perplexity":
+        return _("{metric} belongs to kind classify, not to {kind}").format(metric=metric, kind=task.kind)
+    if task.kind == "classify" and task.head == "pooled" and metric == "perplexity":
+        return _("a pooled head has no perplexity; it belongs to head tokens and to generate and text")
+    if metric in ABOUT_ALARMS and task.labels and len(task.labels) > 2 and task.positive is None:
+        return _("{metric} is about one label: name it in task.positive").format(metric=metric)
+    return None
+
+
+def _limit_fault(recipe: Recipe, limit: Limit) -> str | None:
+    """Why a limit of the gate can never be decided; None when it can."""
+    sets = ["test", *(test.name for test in recipe.data.test)]
+    if limit.set not in sets:
+        return _("set {set!r} is not one of {known}").format(set=limit.set, known=", ".join(sets))
+    fault = _not_measured(recipe, limit.metric)
+    if fault:
+        return fault
+    task, metrics = recipe.task, recipe.evaluate.metrics
+    if metrics != "auto" and limit.metric not in metrics:
+        return _("{metric} is not in evaluate.metrics").format(metric=limit.metric)
+    models = {limit.model, limit.against} - {None}
+    if "probe" in models and (task.kind != "classify" or task.head != "pooled"):
+        return _("there is a probe only with task.head: pooled")
+    if "tfidf" in models and (task.kind != "classify" or "tfidf" not in recipe.evaluate.baselines):
+        return _("tfidf is compared only when it is in evaluate.baselines of a classifier")
+    if limit.metric == "perplexity" and not models <= {"base", "tuned"}:
+        return _("only base and tuned have a perplexity")
+    if limit.against is not None and (limit.model == limit.against or "tuned" not in models):
+        return _("min_gain compares the tuned model with another one")
+    return None
