@@ -29,8 +29,8 @@ class Base(Section):
     model: str = Field(
         "embedded",
         min_length=1,
-        description="The base model: `embedded` (SmolLM2-135M-Instruct, works offline), a Hub id such as "
-        "meta-llama/Llama-3.1-8B-Instruct, a local folder, or a .gguf file. Llama architecture only.",
+        description="The base model: `embedded` (SmolLM2-135M-Instruct, works offline), a Hub id such "
+        "as meta-llama/Llama-3.1-8B-Instruct, a local folder, or a .gguf file. Llama architecture only.",
     )
     revision: str | None = Field(
         None, description="The commit, tag or branch of a Hub model; empty means its main branch."
@@ -55,19 +55,20 @@ class Task(Section):
     )
     positive: str | None = Field(
         None,
-        description="The label that an alarm is about: it has the false-positive rate and the AUC. Empty "
-        "takes the last label when there are two.",
+        description="The label that an alarm is about: it has the false-positive rate and the AUC. "
+        "Empty takes the last label when there are two.",
     )
     head: Literal["pooled", "tokens"] = Field(
         "pooled",
         description="How a classifier answers. pooled: a linear head on the mean of the last layer's "
-        "states, fitted first on the frozen base and then trained with the adapter. tokens: the label is "
-        "the answer's text, scored by its likelihood.",
+        "states, fitted first on the frozen base and then trained with the adapter. tokens: the label "
+        "is the answer's text, scored by its likelihood.",
     )
     instruction: str | None = Field(
         None,
-        description="The question asked about a text, by the tokens head and by the base model zero-shot; "
-        "empty asks for one of the labels. For generate: a system message put before each prompt.",
+        description="The question asked about a text, by the tokens head and by the base model "
+        "zero-shot; empty asks for one of the labels. For generate: a system message put before each "
+        "prompt.",
     )
 
     @field_validator("kind", mode="before")
@@ -75,7 +76,9 @@ class Task(Section):
     def _kind_is_built(cls, value: object) -> object:
         if isinstance(value, str) and value in UNBUILT_KINDS:
             raise ValueError(
-                _("the kind {kind!r} is not built yet; use classify, generate or text").format(kind=value)
+                _("the kind {kind!r} is not built yet; use classify, generate or text").format(
+                    kind=value
+                )
             )
         return value
 
@@ -110,8 +113,8 @@ class Source(Section):
         1.0,
         gt=0,
         le=100,
-        description="How often a training row of this source is seen in an epoch: 0.5 is a seeded half, "
-        "2 is twice. Validation and test rows are never repeated.",
+        description="How often a training row of this source is seen in an epoch: 0.5 is a seeded "
+        "half, 2 is twice. Validation and test rows are never repeated.",
     )
 
 
@@ -197,14 +200,15 @@ class Data(Section):
         0.8,
         ge=0.5,
         le=1.0,
-        description="Rows whose Jaccard similarity is at least this are one cluster: it stays on one side "
-        "of the split, and only the first of rows with equal text is kept. null looks for equal text only.",
+        description="Rows whose Jaccard similarity is at least this are one cluster: it stays on one "
+        "side of the split, and only the first of rows with equal text is kept. null looks for equal "
+        "text only.",
     )
     limit: int | None = Field(
         None,
         ge=20,
-        description="Train and validate on this many rows at most, a seeded part stratified by label and "
-        "group. Test sets stay whole.",
+        description="Train and validate on this many rows at most, a seeded part stratified by label "
+        "and group. Test sets stay whole.",
     )
 
     @model_validator(mode="after")
@@ -220,16 +224,16 @@ class Adapter(Section):
 
     kind: Literal["lora", "rslora", "dora"] = Field(
         "lora",
-        description="lora (Hu et al. 2021), rslora (scaled by the root of the rank, Kalajdzievski 2023) "
-        "or dora (direction and magnitude, Liu et al. 2024).",
+        description="lora (Hu et al. 2021), rslora (scaled by the root of the rank, Kalajdzievski "
+        "2023) or dora (direction and magnitude, Liu et al. 2024).",
     )
     rank: int = Field(16, ge=1, le=512, description="Rank of the two small matrices.")
     alpha: int = Field(32, ge=1, le=2048, description="Scale: the update is multiplied by alpha/rank.")
     dropout: float = Field(0.1, ge=0, lt=1, description="Dropout on the adapter's input.")
     targets: Literal["all-linear"] | list[str] = Field(
         "all-linear",
-        description="Adapted layers: all-linear, or a list of q_proj, k_proj, v_proj, o_proj, gate_proj, "
-        "up_proj, down_proj.",
+        description="Adapted layers: all-linear, or a list of q_proj, k_proj, v_proj, o_proj, "
+        "gate_proj, up_proj, down_proj.",
     )
 
     @field_validator("targets")
@@ -275,15 +279,16 @@ class Train(Section):
     patience: int | None = Field(
         4,
         ge=1,
-        description="Early stopping: end after this many validations without a better loss; null never does.",
+        description="Early stopping: end after this many validations without a better loss; null never "
+        "does.",
     )
     checkpoint_steps: int = Field(
         25, ge=1, description="Optimizer steps between two checkpoints to go on from after a crash."
     )
     checkpoint_activations: Literal["auto", True, False] = Field(
         "auto",
-        description="Compute activations again in the backward pass instead of keeping them: less memory, "
-        "more time. auto: only when the estimate does not fit.",
+        description="Compute activations again in the backward pass instead of keeping them: less "
+        "memory, more time. auto: only when the estimate does not fit.",
     )
     precision: Literal["auto", "bf16", "fp32"] = Field(
         "auto",
@@ -295,15 +300,7 @@ class Train(Section):
     )
 
 
-METRICS = (
-    "accuracy",
-    "macro_f1",
-    "auc",
-    "false_positive_rate",
-    "recall",
-    "precision",
-    "perplexity",
-)
+METRICS = ("accuracy", "macro_f1", "auc", "false_positive_rate", "recall", "precision", "perplexity")
 
 
 class Evaluate(Section):
@@ -313,8 +310,9 @@ class Evaluate(Section):
         "auto", description=f"auto, or a list of {', '.join(METRICS)}."
     )
     baselines: list[Literal["tfidf"]] = Field(
-        default_factory=lambda: ["tfidf"],
-        description="Classical models fitted on the same rows: tfidf (word 1-2 grams, logistic regression).",
+        default=["tfidf"],
+        description="Classical models fitted on the same rows: tfidf (word 1-2 grams, logistic "
+        "regression).",
     )
 
 
@@ -379,7 +377,9 @@ class Recipe(Section):
     @classmethod
     def _name_is_a_folder(cls, value: str) -> str:
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,79}", value):
-            raise ValueError(_("must begin with a letter or digit and hold only letters, digits, - and _"))
+            raise ValueError(
+                _("must begin with a letter or digit and hold only letters, digits, - and _")
+            )
         return value
 
     @model_validator(mode="after")

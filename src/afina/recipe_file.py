@@ -2,23 +2,38 @@
 
 from __future__ import annotations
 
-import difflib
 import re
-import types
-import typing
 from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from afina.errors import Problem, RecipeError
 from afina.language import _
 from afina.recipe import Recipe
+from afina.recipe_faults import Place, all_fields, dotted, explain_line, model_at, problems_of
+
+__all__ = [
+    "all_fields",
+    "dotted",
+    "dump_recipe",
+    "explain_line",
+    "model_at",
+    "parse_recipe",
+    "read_recipe",
+]
+
+LONGEST_RECIPE_BYTES = 1024 * 1024
+_DATA_SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet", ".txt")
 
 
 class Yaml12Loader(yaml.SafeLoader):
     """Safe YAML with the 1.2 core schema's scalars: `1e-4` is a number, `no` and `on` are words."""
+
+
+class Yaml12Dumper(yaml.SafeDumper):
+    """Safe YAML that quotes text which a 1.1 or a 1.2 reader would take for something else."""
 
 
 Yaml12Loader.yaml_implicit_resolvers = {}
@@ -32,9 +47,10 @@ for _tag, _pattern, _first in (
         "-+0123456789.",
     ),
 ):
-    Yaml12Loader.add_implicit_resolver(
-        f"tag:yaml.org,2002:{_tag}", re.compile(rf"^(?:{_pattern})$"), list(_first)
-    )
+    for _kind in (Yaml12Loader, Yaml12Dumper):
+        _kind.add_implicit_resolver(  # type: ignore[no-untyped-call]
+            f"tag:yaml.org,2002:{_tag}", re.compile(rf"^(?:{_pattern})$"), list(_first)
+        )
 
 
 def _construct_int(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> int:
@@ -54,51 +70,69 @@ def read_recipe(path: str | Path, overrides: list[str] | None = None) -> Recipe:
     Raises:
         RecipeError: with every fault found, each with its field and, where it has one, its line.
     """
-    file = Path(path)
+    return parse_recipe(_text_of(Path(path)), str(path), overrides)
+
+
+def _text_of(file: Path) -> str:
+    """A recipe's text. Raises RecipeError that says why there is none."""
+    what, fix = None, None
     try:
-        text = file.read_text(encoding="utf-8")
+        if file.stat().st_size > LONGEST_RECIPE_BYTES:
+            what = _("this is too large for a recipe")
+            fix = _("a recipe is a short YAML file; write one with `afina recipe new DATA`")
+        elif file.suffix.lower() in _DATA_SUFFIXES:
+            what = _("this is a data file, not a recipe")
+            fix = _("write a recipe for it with `afina recipe new {file}`").format(file=file)
+        else:
+            return file.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise RecipeError(str(path), [Problem("file", _("there is no such file"))]) from None
+        what = _("there is no such file")
     except IsADirectoryError:
-        raise RecipeError(str(path), [Problem("file", _("this is a folder, not a recipe"))]) from None
+        what = _("this is a folder, not a recipe")
     except UnicodeDecodeError as error:
-        what = _("byte {position} is not UTF-8").format(position=error.start)
-        raise RecipeError(
-            str(path), [Problem("file", what, fix=_("save the file as UTF-8"))]
-        ) from None
-    return parse_recipe(text, str(path), overrides)
+        what, fix = (
+            _("byte {position} is not UTF-8").format(position=error.start),
+            _("save the file as UTF-8"),
+        )
+    except OSError as error:
+        what = _("this file cannot be read: {error}").format(error=error.strerror)
+    raise RecipeError(str(file), [Problem("file", what, fix=fix)])
 
 
 def parse_recipe(text: str, path: str = "recipe", overrides: list[str] | None = None) -> Recipe:
     """The recipe in a YAML text; `path` is only for messages. Raises RecipeError."""
     settings, lines, problems = _load(text, path)
+    given: set[Place] = set()
     for override in overrides or []:
         problem = _override(settings, override)
         if problem:
             problems.append(problem)
+        given.add(tuple(override.partition("=")[0].split(".")))
     try:
         recipe = Recipe.model_validate(settings)
     except ValidationError as error:
-        problems += [_problem(entry, lines) for entry in error.errors()]
+        problems += problems_of(error.errors(include_url=False), lines, given)
     if problems:
         raise RecipeError(path, problems)
     return recipe
 
 
-def _load(text: str, path: str) -> tuple[dict[str, Any], dict[tuple[Any, ...], int], list[Problem]]:
+def _load(text: str, path: str) -> tuple[dict[str, Any], dict[Place, int], list[Problem]]:
     try:
         loader = Yaml12Loader(text)
         try:
             node = loader.get_single_node()
-            lines: dict[tuple[Any, ...], int] = {}
+            lines: dict[Place, int] = {}
             problems: list[Problem] = []
-            _walk(node, (), lines, problems)
+            _walk(node, (), lines, problems, set())
             settings = loader.construct_document(node) if node is not None else None  # type: ignore[no-untyped-call]
         finally:
             loader.dispose()  # type: ignore[no-untyped-call]
+    except RecursionError:
+        raise RecipeError(path, [Problem("yaml", _("this is nested too deeply for a recipe"))]) from None
     except (yaml.YAMLError, ValueError) as error:
         mark = getattr(error, "problem_mark", None)
-        what = getattr(error, "problem", None) or str(error)
+        what = getattr(error, "problem", None) or str(error).splitlines()[0]
         problem = Problem(
             "yaml",
             what,
@@ -116,14 +150,20 @@ def _load(text: str, path: str) -> tuple[dict[str, Any], dict[tuple[Any, ...], i
 
 def _walk(
     node: yaml.Node | None,
-    place: tuple[Any, ...],
-    lines: dict[tuple[Any, ...], int],
+    place: Place,
+    lines: dict[Place, int],
     problems: list[Problem],
+    seen: set[int],
 ) -> None:
-    """Notes the line of every key, and keys that are given twice."""
+    """Notes the line of every key, and keys that are given twice; each node once, also when aliased."""
+    if id(node) in seen:
+        return
+    seen.add(id(node))
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:
-            inner = (*place, key.value)
+            if not isinstance(key, yaml.ScalarNode):
+                continue
+            inner = (*place, str(key.value))
             line = key.start_mark.line + 1
             if inner in lines:
                 problems.append(
@@ -134,11 +174,12 @@ def _walk(
                     )
                 )
             lines[inner] = line
-            _walk(value, inner, lines, problems)
+            _walk(value, inner, lines, problems, seen)
     elif isinstance(node, yaml.SequenceNode):
         for index, value in enumerate(node.value):
-            lines[(*place, index)] = value.start_mark.line + 1
-            _walk(value, (*place, index), lines, problems)
+            inner = (*place, str(index))
+            lines[inner] = value.start_mark.line + 1
+            _walk(value, inner, lines, problems, seen)
 
 
 def _override(settings: dict[str, Any], override: str) -> Problem | None:
@@ -151,122 +192,60 @@ def _override(settings: dict[str, Any], override: str) -> Problem | None:
         parsed = yaml.load(value, Loader=Yaml12Loader)  # noqa: S506 - a SafeLoader
     except yaml.YAMLError:
         return Problem(field, _("`{value}` is not a YAML value").format(value=value))
-    *parents, last = field.split(".")
+    place = field.split(".")
     target: Any = settings
-    for name in parents:
-        if isinstance(target, list) and name.isdigit() and int(name) < len(target):
-            target = target[int(name)]
-            continue
-        if not isinstance(target, dict):
-            return Problem(field, _("`{name}` has no settings inside").format(name=name))
-        if name == "base" and isinstance(target.get(name), str):
-            target[name] = {"model": target[name]}
-        target = target.setdefault(name, {})
-    if isinstance(target, list) and last.isdigit() and int(last) < len(target):
-        target[int(last)] = parsed
-    elif isinstance(target, dict):
-        target[last] = parsed
-    else:
-        return Problem(field, _("`{name}` has no settings inside").format(name=".".join(parents)))
+    for depth, name in enumerate(place):
+        _write_out(target, place[:depth], name)
+        last = depth == len(place) - 1
+        if isinstance(target, list):
+            if not name.isdigit() or int(name) >= len(target):
+                what = _("`{list}` has entries 0 to {last}, not `{name}`")
+                if not target:
+                    what = _("`{list}` has no entries")
+                return Problem(
+                    field,
+                    what.format(list=dotted(tuple(place[:depth])), last=len(target) - 1, name=name),
+                )
+            key: Any = int(name)
+        elif isinstance(target, dict):
+            key = name
+            if not last and target.get(key) is None:
+                target[key] = {}
+        else:
+            return Problem(
+                field, _("`{name}` has no settings inside").format(name=dotted(tuple(place[:depth])))
+            )
+        if last:
+            target[key] = parsed
+        else:
+            target = target[key]
     return None
 
 
-def dotted(place: tuple[Any, ...]) -> str:
-    """("gate", 0, "max") as `gate.0.max`."""
-    return ".".join(str(part) for part in place)
-
-
-def _problem(entry: Any, lines: dict[tuple[Any, ...], int]) -> Problem:
-    """One pydantic error as a problem with a line and what to do."""
-    place = tuple(part for part in entry["loc"] if not _is_branch(part))
-    line = next((lines[place[:end]] for end in range(len(place), 0, -1) if place[:end] in lines), None)
-    kind, what, fix = entry["type"], entry["msg"], None
-    if kind == "extra_forbidden":
-        what, fix = _("there is no such setting"), _suggest(place)
-    elif kind == "missing":
-        what = _("is needed and missing")
-        fix = explain_line(place)
-    elif kind == "value_error":
-        what = what.removeprefix("Value error, ")
-    else:
-        found = _shown(entry.get("input"))
-        what = _("{fault}; found {found}").format(fault=what, found=found)
-        fix = explain_line(place)
-    return Problem(dotted(place) or "recipe", what, line=line, fix=fix)
-
-
-def _shown(value: Any) -> str:
-    text = repr(value)
-    return f"{text if len(text) <= 60 else text[:57] + '...'} ({type(value).__name__})"
-
-
-def _is_branch(part: Any) -> bool:
-    """Whether a part of pydantic's place names a branch of a union, which no recipe writes."""
-    return isinstance(part, str) and ("[" in part or part in ("str", "int", "float", "bool"))
-
-
-def model_at(place: tuple[Any, ...]) -> type[BaseModel] | None:
-    """The section that holds the setting at `place`."""
-    model: type[BaseModel] = Recipe
-    for part in place[:-1]:
-        if isinstance(part, int) or str(part).isdigit():
-            continue
-        field = model.model_fields.get(str(part))
-        inner = _section_in(field.annotation) if field else None
-        if inner is None:
-            return None
-        model = inner
-    return model
-
-
-def _section_in(annotation: Any) -> type[BaseModel] | None:
-    if isinstance(annotation, type) and not isinstance(annotation, types.GenericAlias):
-        return annotation if issubclass(annotation, BaseModel) else None
-    for inner in typing.get_args(annotation):
-        found = _section_in(inner)
-        if found is not None:
-            return found
-    return None
-
-
-def _suggest(place: tuple[Any, ...]) -> str | None:
-    model = model_at(place)
-    if model is None:
-        return None
-    names = list(model.model_fields)
-    elsewhere = [path for path, _field in all_fields() if path.split(".")[-1] == str(place[-1])]
-    if elsewhere:
-        return _("did you mean `{name}`?").format(name=elsewhere[0])
-    near = difflib.get_close_matches(str(place[-1]), names, n=1, cutoff=0.5)
-    if near:
-        return _("did you mean `{name}`?").format(name=dotted((*place[:-1], near[0])))
-    return _("known here: {names}").format(names=", ".join(names))
-
-
-def explain_line(place: tuple[Any, ...]) -> str | None:
-    """The description of the setting at `place`."""
-    model = model_at(place)
-    field = model.model_fields.get(str(place[-1])) if model and place else None
-    return _(field.description) if field and field.description else None
-
-
-def all_fields() -> list[tuple[str, Any]]:
-    """Every setting of a recipe with its dotted name, in order."""
-    found: list[tuple[str, Any]] = []
-
-    def visit(model: type[BaseModel], prefix: str) -> None:
-        for name, field in model.model_fields.items():
-            found.append((f"{prefix}{name}", field))
-            inner = _section_in(field.annotation)
-            if inner is not None:
-                visit(inner, f"{prefix}{name}.")
-
-    visit(Recipe, "")
-    return found
+def _write_out(target: Any, place: list[str], name: str) -> None:
+    """Replaces the short forms `base: MODEL` and `train: FILE` by what they stand for, so that a setting
+    inside of them can be given."""
+    if not place and name == "base" and isinstance(target.get(name), str):
+        target[name] = {"model": target[name]}
+    if (
+        place == ["data"]
+        and name == "train"
+        and isinstance(target, dict)
+        and isinstance(target.get(name), str | dict)
+    ):
+        target[name] = [target[name]]
+    if place == ["data", "train"] and isinstance(target, list):
+        target[:] = [{"source": entry} if isinstance(entry, str) else entry for entry in target]
 
 
 def dump_recipe(recipe: Recipe) -> str:
     """The recipe as YAML, every default written out."""
-    return yaml.safe_dump(
-        recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=100
+    return str(
+        yaml.dump(
+            recipe.model_dump(mode="json"),
+            Dumper=Yaml12Dumper,
+            sort_keys=False,
+            allow_unicode=True,
+            width=100,
+        )
     )

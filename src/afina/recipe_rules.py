@@ -24,7 +24,9 @@ def faults_between(recipe: Recipe) -> list[str]:
             if fault:
                 faults.append(f"evaluate.metrics: {fault}")
     if task.positive is not None and task.kind != "classify":
-        faults.append("task.positive: " + _("belongs to kind classify, not to {kind}").format(kind=task.kind))
+        faults.append(
+            "task.positive: " + _("belongs to kind classify, not to {kind}").format(kind=task.kind)
+        )
     for number, limit in enumerate(recipe.gate):
         fault = _limit_fault(recipe, limit)
         if fault:
@@ -36,7 +38,9 @@ def _not_measured(recipe: Recipe, metric: str) -> str | None:
     """Why this recipe cannot measure a metric; None when it can."""
     task = recipe.task
     if task.kind != "classify" and metric != "perplexity":
-        return _("{metric} belongs to kind classify, not to {kind}").format(metric=metric, kind=task.kind)
+        return _("{metric} belongs to kind classify, not to {kind}").format(
+            metric=metric, kind=task.kind
+        )
     if task.kind == "classify" and task.head == "pooled" and metric == "perplexity":
         return _("a pooled head has no perplexity; it belongs to head tokens and to generate and text")
     if metric in ABOUT_ALARMS and task.labels and len(task.labels) > 2 and task.positive is None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 from afina.data.prepare import prepare
 from afina.data.sources import source_hash
+from afina.errors import DataError
 from afina.evaluation.limits import gate
 from afina.evaluation.measure import evaluate
 from afina.language import _, current
@@ -16,8 +17,9 @@ from afina.models.tokenizer import Tokens, load_tokens
 from afina.recipe import Recipe
 from afina.releases.stage import release
 from afina.reports import write_report
+from afina.runs.files import read_json
 from afina.runs.folder import Run
-from afina.runs.stages import Stage, do, is_done
+from afina.runs.stages import Stage, do, forget
 from afina.training.tune import train
 
 STAGES = ("data", "train", "evaluate", "gate", "release", "report")
@@ -31,6 +33,7 @@ class Workflow:
     recipe: Recipe
     language: str = ""
     reveal: bool = False
+    _seen: set[str] = field(default_factory=set)
 
     @cached_property
     def base(self) -> FoundBase:
@@ -46,7 +49,9 @@ class Workflow:
         """The stage of this name."""
         run, recipe = self.run, self.recipe
         language = self.language or current()
-        sources = [source.source for source in recipe.data.train] + [test.source for test in recipe.data.test]
+        sources = [source.source for source in recipe.data.train] + [
+            test.source for test in recipe.data.test
+        ]
         chosen = {
             "base": recipe.base.model_dump(mode="json", include={"model", "revision"}),
             "task": recipe.task.model_dump(mode="json"),
@@ -129,6 +134,14 @@ class Workflow:
 
     def _data(self) -> None:
         audit = prepare(self.recipe, self.tokens, self.run.path("data"), self.run.say)
+        positive = self.recipe.task.positive
+        if positive is not None and positive not in audit["labels"]:
+            raise DataError(
+                _("task.positive is {positive!r}, which is not a label of the data").format(
+                    positive=positive
+                ),
+                fix=_("labels here: {labels}").format(labels=", ".join(audit["labels"])),
+            )
         for source, roles in audit["roles"].items():
             shown = ", ".join(f"{role} ← {column}" for role, column in roles.items())
             self.run.say(_("{source}: {roles}").format(source=source, roles=shown))
@@ -138,27 +151,26 @@ class Workflow:
             before = audit["limit"]["train_before"] + audit["limit"]["validation_before"]
             after = audit["limit"]["train_after"] + audit["limit"]["validation_after"]
             self.run.say(
-                _("data.limit: training and validating on {after:,} of {before:,} rows; test rows all stay").format(
-                    after=after, before=before
-                )
+                _(
+                    "data.limit: training and validating on {after:,} of {before:,} rows; test "
+                    "rows all stay"
+                ).format(after=after, before=before)
             )
 
     def do(self, name: str) -> bool:
         """Does one stage if it needs doing, after those it reads. Returns whether anything was done."""
+        if name in self._seen:
+            return False
         stage = self.stage(name)
         worked = False
         for earlier in stage.after:
             worked |= self.do(earlier)
-        self.run.say(_("· {stage}").format(stage=_(name))) if not self._is_done(stage) else None
-        return do(self.run, stage) or worked
-
-    def _is_done(self, stage: Stage) -> bool:
-        from afina.runs.stages import stage_key
-
-        return is_done(self.run, stage.name, stage_key(self.run, stage))
+        worked |= do(self.run, stage, lambda: self.run.say(_("· {stage}").format(stage=_(name))))
+        self._seen.add(name)
+        return worked
 
     def everything(self) -> bool:
-        """All stages; no release when the gate says no, but always the report.
+        """All stages; no release when the gate says no (an earlier one is withdrawn); always the report.
 
         Returns:
             Whether anything was done.
@@ -168,12 +180,12 @@ class Workflow:
             worked |= self.do(name)
         if self.passed():
             worked |= self.do("release")
+        else:
+            forget(self.run, self.stage("release"))
         return self.do("report") or worked
 
     def passed(self) -> bool:
         """Whether the gate let the model through."""
-        from afina.runs.files import read_json
-
         return bool(read_json(self.run.path("gate.json"))["passed"])
 
 

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
 import signal
 import sys
 import traceback
+import warnings
 from datetime import UTC, datetime
 from types import FrameType
 
-from afina.errors import (
-    EXIT_INTERRUPTED,
-    EXIT_WRONG_USE,
-    AfinaError,
-    render,
-)
+from afina.errors import EXIT_INTERRUPTED, EXIT_WRONG_USE, AfinaError, render
 from afina.language import _, choose, from_arguments
 
 
@@ -22,17 +20,52 @@ def main(arguments: list[str] | None = None) -> None:
     """The program `afina`: leaves with the exit codes of errors.py, never with a traceback."""
     given = sys.argv[1:] if arguments is None else arguments
     choose(from_arguments(given))
-    signal.signal(signal.SIGTERM, _asked_to_stop)
-    raise SystemExit(_guarded(given))
+    _silence_libraries()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal that has no arrows still shows the rest
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _note_signal)
+    code = _guarded(given)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is said and done: nothing is left to interrupt
+    raise SystemExit(code)
 
 
-def _asked_to_stop(number: int, _frame: FrameType | None) -> None:
-    from afina.runs.signals import stop_error
+_signals: list[int] = []
 
-    raise stop_error(number)
+
+def _note_signal(number: int, _frame: FrameType | None) -> None:
+    """Unwinds as Ctrl-C does. The number is kept: libraries turn the exception into others at times."""
+    _signals.append(number)
+    raise KeyboardInterrupt
+
+
+def _silence_libraries() -> None:
+    """The terminal is Afina's: no warnings, notes or progress bars of the libraries underneath."""
+    warnings.simplefilter("ignore")
+    for name, value in (
+        ("PYTHONWARNINGS", "ignore"),
+        ("TRANSFORMERS_VERBOSITY", "error"),
+        ("HF_HUB_DISABLE_PROGRESS_BARS", "1"),
+        ("HF_HUB_VERBOSITY", "error"),
+        ("TQDM_DISABLE", "1"),
+        ("TOKENIZERS_PARALLELISM", "false"),
+    ):
+        os.environ.setdefault(name, value)
 
 
 def _guarded(arguments: list[str]) -> int:
+    try:
+        code = _answer(arguments)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        # The reader of a pipe has seen enough. Python would complain once more when it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _answer(arguments: list[str]) -> int:
     import click
 
     from afina.cli.app import build_app
@@ -46,6 +79,8 @@ def _guarded(arguments: list[str]) -> int:
     except click.exceptions.Exit as leaving:
         return int(leaving.exit_code)
     except click.ClickException as error:
+        if as_json:
+            return _show(AfinaError(error.format_message()), as_json)
         error.show()
         return EXIT_WRONG_USE
     except AfinaError as error:
@@ -53,21 +88,39 @@ def _guarded(arguments: list[str]) -> int:
     except KeyboardInterrupt:
         return _show(_interrupted(), as_json)
     except BrokenPipeError:
-        sys.stderr.close()
-        return 0
+        raise
     except Exception as error:
-        from afina.runs.files import storage_error
+        return _show(_known(error), as_json)
 
-        known = storage_error(error)
-        return _show(known or _unexpected(error), as_json)
+
+def _known(error: Exception) -> AfinaError:
+    """An error of a library as what a person can do about it, where it is one of the usual ones."""
+    from afina.runs.files import storage_error
+
+    if _signals:
+        return _interrupted()
+    if (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or _NO_MEMORY in str(error)
+    ):
+        return AfinaError(
+            _("there is not enough memory"),
+            fix=_(
+                "lower train.micro_batch_tokens or data.max_length, set base.bits: 4, or take a "
+                "smaller base"
+            ),
+        )
+    return storage_error(error) or _unexpected(error)
+
+
+_NO_MEMORY = "can't allocate memory"
 
 
 def _interrupted() -> AfinaError:
-    from afina.errors import Interrupted
+    from afina.runs.signals import stop_error
 
-    return Interrupted(
-        _("interrupted; what was done is kept"), fix=_("run the same command again: it goes on where it stopped")
-    )
+    return stop_error(_signals[0] if _signals else signal.SIGINT)
 
 
 def _show(error: AfinaError, as_json: bool) -> int:
@@ -76,7 +129,7 @@ def _show(error: AfinaError, as_json: bool) -> int:
     if as_json:
         print(json.dumps(error.as_json(), ensure_ascii=False))
     else:
-        print(_("error: {error}").format(error=render(error)), file=sys.stderr)
+        print(_("error: {error}").format(error=render(error)), file=sys.stderr, flush=True)
     return error.exit_code if error.exit_code else EXIT_INTERRUPTED
 
 
@@ -94,7 +147,9 @@ def _unexpected(error: Exception) -> AfinaError:
         where = None
     first = str(error).splitlines()[0] if str(error) else ""
     return AfinaError(
-        _("something went wrong inside Afina: {kind}: {what}").format(kind=type(error).__name__, what=first[:300]),
+        _("something went wrong inside Afina: {kind}: {what}").format(
+            kind=type(error).__name__, what=first[:300]
+        ),
         where=where,
         fix=_("please report this with the file above; the run can be resumed with the same command"),
     )

@@ -15,7 +15,8 @@ def build_app() -> Any:
     app = typer.Typer(
         name="afina",
         help=_(
-            "From your own data to your own Llama 3, with proof: fine-tune, evaluate, gate and explain, offline."
+            "From your own data to your own Llama 3, with proof: fine-tune, evaluate, gate and "
+            "explain, offline."
         ),
         no_args_is_help=True,
         rich_markup_mode="rich",
@@ -42,7 +43,9 @@ def _version(wanted: bool) -> None:
 
 
 def _global(
-    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help=_("Print the version.")),
+    version: bool = typer.Option(
+        False, "--version", callback=_version, is_eager=True, help=_("Print the version.")
+    ),
     lang: str = typer.Option("", "--lang", metavar="en|es", help=_("Language of messages and reports.")),
 ) -> None:
     from afina.cli.common import check_language

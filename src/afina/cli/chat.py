@@ -13,7 +13,10 @@ from afina.language import _
 
 def add_to(app: typer.Typer) -> None:
     """Adds the command."""
-    app.command(epilog=_("Example: afina chat phishing"))(chat)
+    app.command(
+        help=_("Talk to the tuned model; a classifier says its label and probabilities for each text."),
+        epilog=_("Example: afina chat phishing"),
+    )(chat)
 
 
 def chat(

@@ -13,11 +13,14 @@ import typer
 from afina.language import _
 
 RunsOption = Annotated[
-    str, typer.Option("--runs", metavar="FOLDER-or-URI", help=_("Where the runs are."), show_default=True)
+    str,
+    typer.Option("--runs", metavar="FOLDER-or-URI", help=_("Where the runs are."), show_default=True),
 ]
 SetOption = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="FIELD=VALUE", help=_("Change one setting, as in --set train.epochs=5.")),
+    typer.Option(
+        "--set", metavar="FIELD=VALUE", help=_("Change one setting, as in --set train.epochs=5.")
+    ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help=_("Print one JSON value for machines."))]
 LangOption = Annotated[

@@ -4,25 +4,48 @@ from __future__ import annotations
 
 import typer
 
-from afina.cli.common import Console, JsonOption, LangOption, RunsOption, SetOption, check_language, print_json
+from afina.cli.common import (
+    Console,
+    JsonOption,
+    LangOption,
+    RunsOption,
+    SetOption,
+    check_language,
+    print_json,
+)
 from afina.cli.stages import Target
 from afina.language import _
 
 app = typer.Typer(help=_("Read, clean and split data."), no_args_is_help=True)
 
 
-@app.command(epilog=_("Example: afina data build recipes/phishing.yaml"))
-def build(target: Target, set_: SetOption = None, runs: RunsOption = "runs", json: JsonOption = False, lang: LangOption = None) -> None:
+@app.command(
+    help=_("Read the sources, find duplicates, split, and write the audit."),
+    epilog=_("Example: afina data build recipes/phishing.yaml"),
+)
+def build(
+    target: Target,
+    set_: SetOption = None,
+    runs: RunsOption = "runs",
+    json: JsonOption = False,
+    lang: LangOption = None,
+) -> None:
     """Read the sources, find duplicates, split, and write the audit."""
     import afina
 
     check_language(lang)
     console = Console()
-    result = afina.build_data(target, runs=runs, overrides=set_ or [], say=console.say, progress=console.progress)
+    result = afina.build_data(
+        target, runs=runs, overrides=set_ or [], say=console.say, progress=console.progress
+    )
     if json:
         print_json(result.audit)
         return
     for name, part in result.audit["splits"].items():
         labels = ", ".join(f"{label} {count:,}" for label, count in part["labels"].items())
-        print(_("{split}: {rows:,} rows, {tokens:,} tokens; {labels}").format(split=name, rows=part["rows"], tokens=part["tokens"], labels=labels or "-"))
+        print(
+            _("{split}: {rows:,} rows, {tokens:,} tokens; {labels}").format(
+                split=name, rows=part["rows"], tokens=part["tokens"], labels=labels or "-"
+            )
+        )
     print(_("audit: {path}").format(path=result.folder / "data" / "audit.json"))

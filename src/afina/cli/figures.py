@@ -16,7 +16,9 @@ def figure_lines(result: RunResult) -> list[str]:
     limit = result.audit.get("limit")
     if limit:
         lines.append(
-            _("trained on a part: data.limit kept {after:,} of {before:,} training and validation rows").format(
+            _(
+                "trained on a part: data.limit kept {after:,} of {before:,} training and validation rows"
+            ).format(
                 after=limit["train_after"] + limit["validation_after"],
                 before=limit["train_before"] + limit["validation_before"],
             )
@@ -33,7 +35,11 @@ def _set_lines(evaluation: dict[str, Any], name: str, ranking: list[str]) -> lis
     if size["groups"]:
         rows += _(" in {groups} groups never trained on").format(groups=size["groups"])
     lines = [_("{set} ({rows}): best is {model}").format(set=name, rows=rows, model=ranking[0])]
-    shown = [m for m in ("accuracy", "macro_f1", "auc", "false_positive_rate", "perplexity") if _has(evaluation, name, m)]
+    shown = [
+        m
+        for m in ("accuracy", "macro_f1", "auc", "false_positive_rate", "perplexity")
+        if _has(evaluation, name, m)
+    ]
     for model in ranking:
         parts = []
         for metric in shown:
@@ -42,14 +48,25 @@ def _set_lines(evaluation: dict[str, Any], name: str, ranking: list[str]) -> lis
                 parts.append(f"{metric} {_value(line)}")
         lines.append(f"  {model:6} " + "  ".join(parts))
     for comparison in evaluation["comparisons"]:
-        if comparison["set"] == name and comparison["metric"] in ("accuracy", "perplexity") and comparison["b"] == "base":
-            low, high = comparison["ci95"]
-            lines.append(
-                _("  tuned minus base, {metric}: {difference:+.3f} (95 % interval {low:+.3f} to {high:+.3f})").format(
-                    metric=comparison["metric"], difference=comparison["difference"], low=low, high=high
-                )
-            )
+        if (
+            comparison["set"] == name
+            and comparison["metric"] in ("accuracy", "perplexity")
+            and comparison["b"] == "base"
+        ):
+            lines += _difference_line(comparison)
     return lines
+
+
+def _difference_line(comparison: dict[str, Any]) -> list[str]:
+    """How much better or worse than the base; nothing where it cannot be said."""
+    low, high = comparison["ci95"]
+    if None in (comparison["difference"], low, high):
+        return []
+    return [
+        _(
+            "  tuned minus base, {metric}: {difference:+.3f} (95 % interval {low:+.3f} to {high:+.3f})"
+        ).format(metric=comparison["metric"], difference=comparison["difference"], low=low, high=high)
+    ]
 
 
 def _has(evaluation: dict[str, Any], name: str, metric: str) -> bool:
@@ -90,5 +107,7 @@ def gate_lines(result: RunResult) -> list[str]:
             )
         )
     if value["checks"]:
-        lines.append(_("gate: passed") if value["passed"] else _("gate: NOT passed; no release was made"))
+        lines.append(
+            _("gate: passed") if value["passed"] else _("gate: NOT passed; no release was made")
+        )
     return lines

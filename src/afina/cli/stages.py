@@ -6,47 +6,108 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from afina.cli.common import Console, JsonOption, LangOption, RunsOption, SetOption, check_language, print_json
+from afina.cli.common import (
+    Console,
+    JsonOption,
+    LangOption,
+    RunsOption,
+    SetOption,
+    check_language,
+    print_json,
+)
 from afina.errors import EXIT_NO
 from afina.language import _
 
 if TYPE_CHECKING:
     from afina.api import RunResult
 
-Target = Annotated[str, typer.Argument(metavar="RECIPE-or-RUN", help=_("A recipe file, or a run: a path, NAME or NAME@2."))]
+Target = Annotated[
+    str,
+    typer.Argument(metavar="RECIPE-or-RUN", help=_("A recipe file, or a run: a path, NAME or NAME@2.")),
+]
 
 
 def add_to(app: typer.Typer) -> None:
     """Adds the commands."""
-    app.command(epilog=_("Example: afina run recipes/phishing.yaml --set train.epochs=5"))(run)
-    app.command(epilog=_("Example: afina train recipes/phishing.yaml"))(train)
-    app.command(epilog=_("Example: afina evaluate phishing"))(evaluate)
-    app.command(epilog=_("Example: afina gate phishing@2"))(gate)
-    app.command(epilog=_("Example: afina release phishing"))(release)
-    app.command(epilog=_("Example: afina report phishing --lang es"))(report)
+    app.command(
+        help=_(
+            "All stages: data, train, evaluate, gate, release, report. Again: goes on where it stopped."
+        ),
+        epilog=_("Example: afina run recipes/phishing.yaml --set train.epochs=5"),
+    )(run)
+    app.command(
+        help=_("Fine-tune; prepares the data first if that is needed."),
+        epilog=_("Example: afina train recipes/phishing.yaml"),
+    )(train)
+    app.command(
+        help=_("Measure base, probe, tuned model and baseline on the test sets."),
+        epilog=_("Example: afina evaluate phishing"),
+    )(evaluate)
+    app.command(
+        help=_("Decide whether the model keeps to the recipe's limits; exit code 1 when it does not."),
+        epilog=_("Example: afina gate phishing@2"),
+    )(gate)
+    app.command(
+        help=_("Write the card and the manifest of a model that passed the gate."),
+        epilog=_("Example: afina release phishing"),
+    )(release)
+    app.command(
+        help=_("Write report.html, in English or Spanish."),
+        epilog=_("Example: afina report phishing --lang es"),
+    )(report)
 
 
-def run(target: Target, set_: SetOption = None, runs: RunsOption = "runs", json: JsonOption = False, lang: LangOption = None) -> int:
+def run(
+    target: Target,
+    set_: SetOption = None,
+    runs: RunsOption = "runs",
+    json: JsonOption = False,
+    lang: LangOption = None,
+) -> int:
     """All stages: data, train, evaluate, gate, release, report. Again: goes on where it stopped."""
     return _do("run", target, set_, runs, json, lang)
 
 
-def train(target: Target, set_: SetOption = None, runs: RunsOption = "runs", json: JsonOption = False, lang: LangOption = None) -> int:
+def train(
+    target: Target,
+    set_: SetOption = None,
+    runs: RunsOption = "runs",
+    json: JsonOption = False,
+    lang: LangOption = None,
+) -> int:
     """Fine-tune; prepares the data first if that is needed."""
     return _do("train", target, set_, runs, json, lang)
 
 
-def evaluate(target: Target, set_: SetOption = None, runs: RunsOption = "runs", json: JsonOption = False, lang: LangOption = None) -> int:
+def evaluate(
+    target: Target,
+    set_: SetOption = None,
+    runs: RunsOption = "runs",
+    json: JsonOption = False,
+    lang: LangOption = None,
+) -> int:
     """Measure base, probe, tuned model and baseline on the test sets."""
     return _do("evaluate", target, set_, runs, json, lang)
 
 
-def gate(target: Target, set_: SetOption = None, runs: RunsOption = "runs", json: JsonOption = False, lang: LangOption = None) -> int:
+def gate(
+    target: Target,
+    set_: SetOption = None,
+    runs: RunsOption = "runs",
+    json: JsonOption = False,
+    lang: LangOption = None,
+) -> int:
     """Decide whether the model keeps to the recipe's limits; exit code 1 when it does not."""
     return _do("gate", target, set_, runs, json, lang)
 
 
-def release(target: Target, set_: SetOption = None, runs: RunsOption = "runs", json: JsonOption = False, lang: LangOption = None) -> int:
+def release(
+    target: Target,
+    set_: SetOption = None,
+    runs: RunsOption = "runs",
+    json: JsonOption = False,
+    lang: LangOption = None,
+) -> int:
     """Write the card and the manifest of a model that passed the gate."""
     return _do("release", target, set_, runs, json, lang)
 
@@ -55,7 +116,9 @@ def report(
     target: Target,
     set_: SetOption = None,
     runs: RunsOption = "runs",
-    reveal: Annotated[bool, typer.Option("--reveal", help=_("Show rows as they are, not masked."))] = False,
+    reveal: Annotated[
+        bool, typer.Option("--reveal", help=_("Show rows as they are, not masked."))
+    ] = False,
     json: JsonOption = False,
     lang: LangOption = None,
 ) -> int:
@@ -63,7 +126,15 @@ def report(
     return _do("report", target, set_, runs, json, lang, reveal=reveal)
 
 
-def _do(verb: str, target: str, overrides: list[str] | None, runs: str, as_json: bool, lang: str | None, **more: Any) -> int:
+def _do(
+    verb: str,
+    target: str,
+    overrides: list[str] | None,
+    runs: str,
+    as_json: bool,
+    lang: str | None,
+    **more: Any,
+) -> int:
     import afina
 
     check_language(lang)

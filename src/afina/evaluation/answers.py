@@ -92,11 +92,15 @@ class Answers:
         """Probabilities of the labels; [rows, labels]."""
         path = self.run.path(f"predictions/{test.name}/{model}.parquet")
         if not path.exists():
-            self.run.say(_("asking {model} about {count} rows of {set}").format(model=model, count=len(test.rows), set=test.name))
+            self.run.say(
+                _("asking {model} about {count} rows of {set}").format(
+                    model=model, count=len(test.rows), set=test.name
+                )
+            )
             found = self._ask(model, [row.text for row in test.rows])
             settings = self.engine.settings
             said = decide(settings, found, settings.threshold if model in ("tuned", "probe") else 0.5)
-            columns = {
+            columns: dict[str, list[Any]] = {
                 "id": [row.id for row in test.rows],
                 "label": [row.label for row in test.rows],
                 "said": [self.labels[code] for code in said],
@@ -130,7 +134,11 @@ class Answers:
         """Summed loss in nats and trained tokens of each row; [rows, 2]."""
         path = self.run.path(f"predictions/{test.name}/{model}.losses.parquet")
         if not path.exists():
-            self.run.say(_("reading {count} rows of {set} with {model}").format(model=model, count=len(test.rows), set=test.name))
+            self.run.say(
+                _("reading {count} rows of {set} with {model}").format(
+                    model=model, count=len(test.rows), set=test.name
+                )
+            )
             pieces, owner = [], []
             for index, row in enumerate(test.rows):
                 for piece in encode_row(self.engine.tokens, self.recipe, self.labels, row):
@@ -151,7 +159,9 @@ class Answers:
         budget = 2 * self.recipe.train.micro_batch_tokens
         if model == "base":
             with self.engine.base_only():
-                return row_losses(self.engine.model, pieces, self.engine.tokens.pad, budget, self.stop.check)
+                return row_losses(
+                    self.engine.model, pieces, self.engine.tokens.pad, budget, self.stop.check
+                )
         return row_losses(self.engine.model, pieces, self.engine.tokens.pad, budget, self.stop.check)
 
 

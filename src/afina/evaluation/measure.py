@@ -23,6 +23,16 @@ from afina.runs.files import read_json, write_json
 from afina.runs.folder import Run
 from afina.runs.signals import StopSignal
 
+# The metrics that rank, the first that was measured; 1: less is better.
+_BEST_FIRST = (
+    ("macro_f1", -1),
+    ("accuracy", -1),
+    ("auc", -1),
+    ("perplexity", 1),
+    ("recall", -1),
+    ("precision", -1),
+    ("false_positive_rate", 1),
+)
 EVALUATION_SCHEMA = "afina/evaluation/1"
 
 
@@ -59,7 +69,9 @@ def wanted_metrics(recipe: Recipe) -> list[str]:
     return [*LABEL_METRICS, "perplexity"] if recipe.task.kind == "classify" else ["perplexity"]
 
 
-def _measure(answers: Answers, model: str, test: TestRows, positive: int | None, stop: StopSignal) -> Measured:
+def _measure(
+    answers: Answers, model: str, test: TestRows, positive: int | None, stop: StopSignal
+) -> Measured:
     """A model's answers with the label metrics; those of perplexity come beside, in `_add_set`."""
     stop.check()
     recipe = answers.recipe
@@ -69,9 +81,14 @@ def _measure(answers: Answers, model: str, test: TestRows, positive: int | None,
     metrics = {
         name: metric
         for name in wanted_metrics(recipe)
-        if name != "perplexity" and (metric := label_metric(name, test.truth, len(answers.labels), positive))
+        if name != "perplexity"
+        and (metric := label_metric(name, test.truth, len(answers.labels), positive))
     }
-    if recipe.task.head == "tokens" and model in ("base", "tuned") and "perplexity" in wanted_metrics(recipe):
+    if (
+        recipe.task.head == "tokens"
+        and model in ("base", "tuned")
+        and "perplexity" in wanted_metrics(recipe)
+    ):
         losses = answers.losses(model, test)
         metrics["perplexity"] = lambda given, rows: loss_metric(given[:, 2:], rows)
         found = np.concatenate([found, losses], axis=1)
@@ -113,7 +130,7 @@ def _add_set(
 
 def _ranking(lines: list[dict[str, Any]]) -> list[str]:
     """The models, best first, by the first of these that was measured."""
-    for metric, sign in (("macro_f1", -1), ("accuracy", -1), ("auc", -1), ("perplexity", 1)):
+    for metric, sign in _BEST_FIRST:
         values = {line["model"]: line["value"] for line in lines if line["metric"] == metric}
         if values:
             return sorted(values, key=lambda model: sign * values[model])

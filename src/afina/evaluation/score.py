@@ -41,7 +41,9 @@ def label_metric(name: str, truth: Array, labels: int, positive: int | None) -> 
     if name == "accuracy":
         return lambda answers, rows: label_metrics.accuracy(truth[rows], answers[rows, 0])
     if name == "macro_f1":
-        return lambda answers, rows: label_metrics.macro_f1(truth[rows], answers[rows, 0].astype(int), labels)
+        return lambda answers, rows: label_metrics.macro_f1(
+            truth[rows], answers[rows, 0].astype(int), labels
+        )
     if positive is None:
         return None
     if name == "auc":
@@ -55,7 +57,9 @@ def loss_metric(answers: Array, rows: Array) -> float:
     return perplexity(answers[rows, 0].tolist(), answers[rows, 1].tolist())
 
 
-def results_of(measured: Measured, test: TestRows, positive: int | None, seed: int) -> list[dict[str, Any]]:
+def results_of(
+    measured: Measured, test: TestRows, positive: int | None, seed: int
+) -> list[dict[str, Any]]:
     """One line of evaluation.json for each metric."""
     everything = np.arange(len(test.rows))
     lines = []
@@ -102,11 +106,33 @@ def _interval(
     else:
         count = len(test.rows)
     interval = bootstrap(lambda rows: metric(answers, rows), len(test.rows), test.groups, seed)
-    if name in over and test.groups is not None and interval.low == interval.high:
-        # All groups alike (no error at all, say): resampling shows no spread, the score interval does.
-        share = metric(answers, np.arange(len(test.rows)))
-        interval = wilson(round(share * count), count)
+    if not math.isfinite(interval.low):
+        # No error at all, say: resampling shows no spread, the score interval does.
+        value = metric(answers, np.arange(len(test.rows)))
+        if name in over:
+            interval = wilson(round(value * count), count)
+        elif name in ("macro_f1", "auc") and value == 1:
+            interval = _without_errors(name, truth, positive)
     return count, interval
+
+
+def _without_errors(name: str, truth: Array, positive: int | None) -> Interval:
+    """Interval of a macro-F1 or an AUC of 1: every label's recall at the low end of its score interval.
+
+    The macro-F1 is that of the table of counts with these recalls, the misses shared out evenly. The
+    AUC is that of the two lines through the one point of the ROC curve with these rates.
+    """
+    codes, counts = np.unique(truth, return_counts=True)
+    low = np.array([wilson(int(count), int(count)).low for count in counts])
+    method = "Wilson score of each label's recall"
+    if name == "auc":
+        others = float(np.sum(truth != positive))
+        at = wilson(int(others), int(others)).low
+        return Interval(float(low[codes == positive][0] + at) / 2, 1.0, method)
+    missed = counts * (1 - low)
+    wrong = (missed.sum() - missed) / max(1, len(codes) - 1)
+    hits = counts * low
+    return Interval(float(np.mean(2 * hits / (2 * hits + missed + wrong))), 1.0, method)
 
 
 def comparison_of(a: Measured, b: Measured, name: str, test: TestRows, seed: int) -> dict[str, Any]:
@@ -115,7 +141,9 @@ def comparison_of(a: Measured, b: Measured, name: str, test: TestRows, seed: int
     if name == "accuracy":
         right = (a.answers[:, 0] == test.truth, b.answers[:, 0] == test.truth)
     width = min(a.answers.shape[1], b.answers.shape[1]) if name != "perplexity" else None
-    found = compare(a.metrics[name], a.answers[:, :width], b.answers[:, :width], test.groups, seed, right)
+    found = compare(
+        a.metrics[name], a.answers[:, :width], b.answers[:, :width], test.groups, seed, right
+    )
     return {
         "a": a.model,
         "b": b.model,

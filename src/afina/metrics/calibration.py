@@ -30,6 +30,8 @@ def fit_temperature(logits: Array, truth: Array) -> float:
     from scipy.optimize import minimize_scalar
 
     found = minimize_scalar(
-        lambda power: log_loss(logits, truth, float(np.exp(power))), bounds=(np.log(0.2), np.log(20)), method="bounded"
+        lambda power: log_loss(logits, truth, float(np.exp(power))),
+        bounds=(np.log(0.2), np.log(20)),
+        method="bounded",
     )
     return float(np.exp(found.x))

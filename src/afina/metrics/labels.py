@@ -26,7 +26,7 @@ def f1_by_label(truth: Array, said: Array, labels: int) -> Array:
     table = confusion(truth, said, labels)
     hits = np.diag(table)
     total = table.sum(axis=0) + table.sum(axis=1)
-    return np.divide(2 * hits, total, out=np.zeros(labels), where=total > 0)
+    return np.asarray(np.divide(2 * hits, total, out=np.zeros(labels), where=total > 0))
 
 
 def macro_f1(truth: Array, said: Array, labels: int) -> float:

@@ -60,9 +60,21 @@ def resamples(count: int, groups: Array | None, seed: int, times: int = RESAMPLE
 def bootstrap(metric: Callable[[Array], float], count: int, groups: Array | None, seed: int) -> Interval:
     """Percentile interval of a metric, 95 % (Efron & Tibshirani 1993).
 
+    Where resampling whole groups shows no spread at all (few groups, or all alike), rows are resampled;
+    where rows show none either, there is no interval: a width of zero would claim certainty.
+
     Args:
         metric: value on the given row numbers; NaN where it is undefined.
     """
+    found = _percentiles(metric, count, groups, seed)
+    if groups is not None and not found.low < found.high:
+        found = _percentiles(metric, count, None, seed)
+    return found if found.low < found.high else Interval(math.nan, math.nan, "none")
+
+
+def _percentiles(
+    metric: Callable[[Array], float], count: int, groups: Array | None, seed: int
+) -> Interval:
     values = np.array([metric(rows) for rows in resamples(count, groups, seed)])
     values = values[np.isfinite(values)]
     name = "row bootstrap" if groups is None else "group bootstrap"
@@ -113,9 +125,7 @@ def compare(
     count = len(a)
     everything = np.arange(count)
     difference = metric(a, everything) - metric(b, everything)
-    values = np.array(
-        [metric(a, rows) - metric(b, rows) for rows in resamples(count, groups, seed)]
-    )
+    values = np.array([metric(a, rows) - metric(b, rows) for rows in resamples(count, groups, seed)])
     values = values[np.isfinite(values)]
     name = "row bootstrap" if groups is None else "group bootstrap"
     low, high = np.percentile(values, [2.5, 97.5]) if len(values) else (math.nan, math.nan)
@@ -147,7 +157,12 @@ def mcnemar_mid_p(right_a: Array, right_b: Array) -> float:
 
 
 def permutation_p(
-    metric: Callable[[Array, Array], float], a: Array, b: Array, groups: Array | None, seed: int, times: int = RESAMPLES
+    metric: Callable[[Array, Array], float],
+    a: Array,
+    b: Array,
+    groups: Array | None,
+    seed: int,
+    times: int = RESAMPLES,
 ) -> float:
     """Two-sided p-value of swapping the two models' answers at random, by whole groups or rows."""
     random = np.random.default_rng(seed + 1)

@@ -84,10 +84,16 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """The value in a JSON file. Raises StorageError when the file is not JSON."""
+    """The value in a JSON file. Raises StorageError when the file is missing or is not JSON."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except FileNotFoundError:
+        raise StorageError(
+            _("this file is missing: what writes it has not been done, or it was removed"),
+            where=str(path),
+            fix=_("run `afina run` with the recipe or the run first"),
+        ) from None
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise StorageError(
             _("this file is damaged: it does not hold JSON"),
             where=str(path),
@@ -107,14 +113,36 @@ def sha256_of_value(value: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-_CODES = {
-    errno.ENOSPC: "the disk is full",
-    errno.EDQUOT: "the disk quota is used up",
-    errno.EROFS: "the folder is read-only",
-    errno.EACCES: "there is no permission to write or read here",
-    errno.EPERM: "there is no permission to write or read here",
-    errno.EIO: "the disk does not answer",
-}
+_CODES = (
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EROFS,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EIO,
+    errno.ENOTDIR,
+    errno.EEXIST,
+    errno.EISDIR,
+    errno.ENAMETOOLONG,
+    errno.EMFILE,
+)
+
+
+def _in_words(code: int) -> str:
+    """What a person should read for a number of errno.h that is in _CODES."""
+    return {
+        errno.ENOSPC: _("the disk is full"),
+        errno.EDQUOT: _("the disk quota is used up"),
+        errno.EROFS: _("the folder is read-only"),
+        errno.EACCES: _("there is no permission to write or read here"),
+        errno.EPERM: _("there is no permission to write or read here"),
+        errno.EIO: _("the disk does not answer"),
+        errno.ENOTDIR: _("a file is where a folder should be"),
+        errno.EEXIST: _("a file is where a folder should be"),
+        errno.EISDIR: _("a folder is where a file should be"),
+        errno.ENAMETOOLONG: _("this name is too long for the disk"),
+        errno.EMFILE: _("too many files are open"),
+    }[code]
 
 
 def storage_error(error: BaseException) -> StorageError | None:
@@ -122,6 +150,8 @@ def storage_error(error: BaseException) -> StorageError | None:
 
     Libraries in Rust and C++ report the same faults with the number only in their text.
     """
+    if isinstance(error, StorageError):
+        return error
     code = getattr(error, "errno", None)
     if code not in _CODES:
         text = str(error)
@@ -129,7 +159,9 @@ def storage_error(error: BaseException) -> StorageError | None:
             (
                 known
                 for known in _CODES
-                if f"os error {known}" in text or f"errno {known}]" in text.lower() or os.strerror(known) in text
+                if f"os error {known})" in text
+                or f"errno {known}]" in text.lower()
+                or os.strerror(known) in text
             ),
             None,
         )
@@ -140,4 +172,5 @@ def storage_error(error: BaseException) -> StorageError | None:
         errno.EDQUOT: _("free some space and run the same command again: it goes on where it stopped"),
     }
     fix = fixes.get(code, _("choose another folder with --runs FOLDER, or change its permissions"))
-    return StorageError(_(_CODES[code]), where=getattr(error, "filename", None), fix=fix)
+    where = getattr(error, "filename", None)
+    return StorageError(_in_words(code), where=None if where is None else str(where), fix=fix)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import shutil
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -17,7 +21,14 @@ from afina.errors import AfinaError, StorageError
 from afina.language import _
 from afina.recipe import Recipe
 from afina.recipe_file import dump_recipe, parse_recipe
-from afina.runs.files import read_json, remove_leftovers, sha256_of_value, write_json, write_text
+from afina.runs.files import (
+    read_json,
+    remove_leftovers,
+    sha256_of_value,
+    storage_error,
+    write_json,
+    write_text,
+)
 from afina.runs.store import Store
 
 RUN_SCHEMA = "afina/run/1"
@@ -60,9 +71,15 @@ class Run:
     def event(self, name: str, /, **details: Any) -> None:
         """Appends one line to events.jsonl."""
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
-        line = json.dumps({"schema": "afina/event/1", "time": now, "event": name, **details}, ensure_ascii=False)
-        with self.path("events.jsonl").open("a", encoding="utf-8") as file:
-            file.write(line + "\n")
+        line = json.dumps(
+            {"schema": "afina/event/1", "time": now, "event": name, **details}, ensure_ascii=False
+        )
+        with self.path("events.jsonl").open("ab+") as file:
+            if file.tell():
+                file.seek(-1, os.SEEK_END)
+                if file.read(1) != b"\n":  # a full disk cut the line before
+                    file.write(b"\n")
+            file.write(line.encode() + b"\n")
 
     def recipe(self) -> Recipe:
         """The recipe of this run, as given, with all defaults."""
@@ -112,27 +129,53 @@ def open_run(recipe: Recipe, runs: str, say: Callable[[str], None] = _silent) ->
     wanted = recipe_hash(recipe)
     numbers = store.numbers(recipe.name)
     for number in reversed(numbers):
-        run = Run(store.fetch(recipe.name, number), recipe.name, number, store, say)
-        marker = run.path("run.json")
+        marker = store.fetch(recipe.name, number, light=True) / "run.json"
         if marker.exists() and read_json(marker).get("recipe_sha256") == wanted:
-            return run
-    number = max(numbers, default=0) + 1
+            return Run(store.fetch(recipe.name, number), recipe.name, number, store, say)
+    number = _make_folder(recipe, store, max(numbers, default=0) + 1, wanted)
     run = Run(store.local(recipe.name, number), recipe.name, number, store, say)
-    run.root.mkdir(parents=True, exist_ok=True)
-    write_text(run.path("recipe.yaml"), dump_recipe(recipe))
-    write_json(
-        run.path("run.json"),
-        {
-            "schema": RUN_SCHEMA,
-            "name": recipe.name,
-            "number": number,
-            "recipe_sha256": wanted,
-            "made_at": datetime.now(UTC).isoformat(timespec="seconds"),
-            "resolved": {},
-        },
-    )
     run.event("run made", python=sys.version.split()[0], seconds_since_epoch=int(time.time()))
     return run
+
+
+def _make_folder(recipe: Recipe, store: Store, number: int, recipe_sha256: str) -> int:
+    """Makes the folder of a new run, whole or not at all; takes the next number when another process
+    took this one. Returns the number. Raises StorageError when nothing can be written there."""
+    above = store.local(recipe.name, number).parent
+    try:
+        above.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(dir=above, prefix=".new.", suffix=".part"))
+    except OSError as error:
+        known = storage_error(error)
+        raise StorageError(
+            known.what
+            if known
+            else _("runs cannot be written here: {error}").format(error=error.strerror),
+            where=str(above),
+            fix=known.fix if known else _("choose another folder with --runs FOLDER"),
+        ) from None
+    try:
+        write_text(temporary / "recipe.yaml", dump_recipe(recipe))
+        temporary.chmod(0o755)
+        while True:
+            marker = {
+                "schema": RUN_SCHEMA,
+                "name": recipe.name,
+                "number": number,
+                "recipe_sha256": recipe_sha256,
+                "made_at": datetime.now(UTC).isoformat(timespec="seconds"),
+                "resolved": {},
+            }
+            write_json(temporary / "run.json", marker)
+            try:
+                temporary.rename(above / str(number))  # refused by a folder that holds anything
+                return number
+            except OSError as error:
+                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+                    raise
+                number += 1
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def recipe_hash(recipe: Recipe) -> str:
@@ -141,15 +184,16 @@ def recipe_hash(recipe: Recipe) -> str:
 
 
 def find_run(name: str, runs: str, say: Callable[[str], None] = _silent) -> Run:
-    """The run that a person means: a path, `NAME` (its newest), `NAME@2`, or a URI.
+    """The run that a person means: a path (of a run, or of the folder with the runs of one name),
+    `NAME` (its newest), `NAME@2`, or a URI.
 
     Raises:
         AfinaError: when there is no such run; lists those there are.
     """
-    path = Path(name)
+    path = _newest(Path(name))
     if (path / "run.json").exists():
         marker = read_json(path / "run.json")
-        return Run(path, marker["name"], marker["number"], Store(str(path.parent.parent)), say)
+        return Run(path, marker["name"], marker["number"], Store(str(path.resolve().parent.parent)), say)
     if "://" in name:
         base, _slash, last = name.rstrip("/").rpartition("/")
         if last.isdigit():
@@ -159,7 +203,7 @@ def find_run(name: str, runs: str, say: Callable[[str], None] = _silent) -> Run:
             runs, name = base, last
     title, _at, wanted = name.partition("@")
     store = Store(runs)
-    numbers = store.numbers(title)
+    numbers = store.numbers(title) if title else []
     if wanted and not wanted.isdigit():
         raise AfinaError(
             _("`{name}` is not a run: after @ comes its number").format(name=name),
@@ -173,15 +217,27 @@ def find_run(name: str, runs: str, say: Callable[[str], None] = _silent) -> Run:
         _("there is no run `{name}` in {runs}").format(name=name, runs=runs),
         fix=_("known runs: {known}").format(known=", ".join(known[:20]))
         if known
-        else _("make one with `afina run RECIPE`"),
+        else _("make one with `afina run RECIPE.yaml`"),
     )
 
 
+def _newest(path: Path) -> Path:
+    """A folder with the runs of one name as the newest of them; any other path as it is."""
+    if (path / "run.json").exists() or not path.is_dir():
+        return path
+    numbers = [
+        int(child.name)
+        for child in path.iterdir()
+        if child.name.isdigit() and (child / "run.json").exists()
+    ]
+    return path / str(max(numbers)) if numbers else path
+
+
 def list_runs(runs: str) -> list[Run]:
-    """Every run in a place, by name and number."""
+    """Every run in a place, by name and number; of a URI only what tells of a run, not its weights."""
     store = Store(runs)
     return [
-        Run(store.fetch(name, number), name, number, store)
+        Run(store.fetch(name, number, light=True), name, number, store)
         for name in store.names()
         for number in store.numbers(name)
     ]

@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM while work goes on that should save first: asked for, then obeyed at a safe point."""
+"""SIGINT and SIGTERM while work goes on that should save first: noted, then obeyed at a safe point."""
 
 from __future__ import annotations
 
@@ -35,6 +35,8 @@ class StopSignal:
     ) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
+        if kind is None:
+            self.check()  # it came after the last safe point: it must not be lost
 
     def check(self, save: Callable[[], None] = lambda: None) -> None:
         """Saves and stops when a signal came.

@@ -11,11 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from afina.errors import StorageError
+from afina.language import _
 from afina.runs.files import read_json, sha256_of, sha256_of_value, write_json
 from afina.runs.folder import Run
 
 STAGE_SCHEMA = "afina/stage/1"
 _PACKAGE = Path(__file__).parents[1]
+_CODE_SUFFIXES = (".py", ".html", ".css", ".js", ".json")
 
 
 @dataclass(frozen=True)
@@ -39,22 +42,31 @@ class Stage:
     work: Callable[[], None]
 
 
-def do(run: Run, stage: Stage) -> bool:
+def _nobody() -> None:
+    """Nobody to tell."""
+
+
+def do(run: Run, stage: Stage, begin: Callable[[], None] = _nobody) -> bool:
     """Does a stage unless it is done already, here or in an earlier run of the same name.
 
+    Args:
+        begin: called when the stage is not done yet.
     Returns:
         Whether any work was done.
     """
     key = stage_key(run, stage)
     if is_done(run, stage.name, key):
         return False
+    begin()
     if _reuse(run, stage, key):
         run.event("stage reused", stage=stage.name, key=key)
         run.publish()
         return True
-    _forget(run, stage, key)
+    if not _was_stopped(run, stage, key):
+        forget(run, stage)
+    begun = {"schema": STAGE_SCHEMA, "state": "stopped", "key": key, "outputs": {}, "seconds": 0.0}
+    write_json(state_path(run, stage.name), begun)
     run.event("stage started", stage=stage.name, key=key)
-    write_json(state_path(run, stage.name), {"schema": STAGE_SCHEMA, "state": "stopped", "key": key, "outputs": {}, "seconds": 0.0})
     started = time.monotonic()
     stage.work()
     seconds = round(time.monotonic() - started, 3)
@@ -85,7 +97,9 @@ def output_files(run: Run, outputs: tuple[str, ...]) -> list[str]:
     for output in outputs:
         path = run.path(output)
         if path.is_dir():
-            found += [str(file.relative_to(run.root)) for file in sorted(path.rglob("*")) if file.is_file()]
+            found += [
+                str(file.relative_to(run.root)) for file in sorted(path.rglob("*")) if file.is_file()
+            ]
         elif path.exists():
             found.append(output)
     return sorted(set(found))
@@ -97,9 +111,18 @@ def state_path(run: Run, stage: str) -> Path:
 
 
 def state_of(run: Run, stage: str) -> dict[str, Any] | None:
-    """The state of a stage, or None when it was never begun."""
+    """The state of a stage, or None when it was never begun. Raises StorageError when it is damaged."""
     path = state_path(run, stage)
-    return dict(read_json(path)) if path.exists() else None
+    if not path.exists():
+        return None
+    state = read_json(path)
+    if not isinstance(state, dict) or not {"state", "key", "outputs"} <= set(state):
+        raise StorageError(
+            _("this file is damaged: it does not hold the state of a stage"),
+            where=str(path),
+            fix=_("remove the file and run the same command again: the stage is done again"),
+        )
+    return state
 
 
 def is_done(run: Run, stage: str, key: str | None = None) -> bool:
@@ -126,7 +149,10 @@ def code_hash(packages: tuple[str, ...]) -> str:
     digest = hashlib.sha256()
     for package in sorted(packages):
         place = _PACKAGE / package
-        files = sorted(place.rglob("*.py")) if place.is_dir() else [place.with_suffix(".py")]
+        inside = [path for path in place.rglob("*") if path.suffix in _CODE_SUFFIXES]
+        files = sorted(inside) if place.is_dir() else [place.with_suffix(".py")]
+        if not files:
+            raise ValueError(f"there is no code in {place}")
         for file in files:
             digest.update(str(file.relative_to(_PACKAGE)).encode() + b"\0" + file.read_bytes() + b"\0")
     return digest.hexdigest()
@@ -137,13 +163,17 @@ def _reuse(run: Run, stage: Stage, key: str) -> bool:
     for number in sorted(run.store.numbers(run.name), reverse=True):
         if number == run.number:
             continue
-        earlier = Run(run.store.fetch(run.name, number), run.name, number, run.store)
-        if not is_done(earlier, stage.name, key):
+        earlier = Run(run.store.fetch(run.name, number, light=True), run.name, number, run.store)
+        state = _sound_state(earlier, stage.name)
+        if state is None or state["state"] != "done" or state["key"] != key:
             continue
-        state = state_of(earlier, stage.name)
-        assert state is not None
-        if any(sha256_of(earlier.path(name)) != digest for name, digest in state["outputs"].items()):
+        run.store.fetch(run.name, number)
+        if any(
+            not earlier.path(name).is_file() or sha256_of(earlier.path(name)) != digest
+            for name, digest in state["outputs"].items()
+        ):
             continue
+        forget(run, stage)
         for name in state["outputs"]:
             target = run.path(name)
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -156,6 +186,14 @@ def _reuse(run: Run, stage: Stage, key: str) -> bool:
     return False
 
 
+def _sound_state(run: Run, stage: str) -> dict[str, Any] | None:
+    """The state of another run's stage; None when it has none that can be read."""
+    try:
+        return state_of(run, stage)
+    except StorageError:
+        return None
+
+
 def _link_or_copy(source: Path, target: Path) -> None:
     """A second name for a finished file (they are replaced, never edited), or a copy elsewhere."""
     try:
@@ -164,11 +202,15 @@ def _link_or_copy(source: Path, target: Path) -> None:
         shutil.copy2(source, target)
 
 
-def _forget(run: Run, stage: Stage, key: str) -> None:
-    """Removes the outputs of the same stage done with another key; keeps them to go on with otherwise."""
+def _was_stopped(run: Run, stage: Stage, key: str) -> bool:
+    """Whether this stage was begun with this key and can go on from what it left."""
     state = state_of(run, stage.name)
-    if state and state["key"] == key and state["state"] == "stopped":
-        return
+    return state is not None and state["key"] == key and state["state"] == "stopped"
+
+
+def forget(run: Run, stage: Stage) -> None:
+    """Removes what a stage wrote, and that it was done."""
+    state_path(run, stage.name).unlink(missing_ok=True)
     for output in stage.outputs:
         path = run.path(output)
         if path.is_dir():

@@ -233,7 +233,7 @@ def _release(work: _Work, tuned: Any, head: PooledHead | None) -> float:
     """Writes release/: the adapter, the tokenizer, the head, inference.json. Returns the temperature."""
     run, recipe = work.run, work.recipe
     with atomic_folder(run.path("release/adapter")) as folder:
-        tuned.save_pretrained(str(folder))
+        tuned.save_pretrained(str(folder), save_embedding_layers=False)
         work.tokens.tokenizer.save_pretrained(str(folder))
         (folder / "README.md").unlink(missing_ok=True)  # peft's empty card; the release writes its own
     settings = _settings_of(work)

@@ -1,0 +1,372 @@
+"""The recipe: what is refused, with which words and which line, and what a round trip keeps."""
+
+from __future__ import annotations
+
+import string
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from afina.errors import Problem, RecipeError
+from afina.recipe import METRICS, Recipe
+from afina.recipe_file import all_fields, dump_recipe, parse_recipe, read_recipe
+
+SMALL = "name: mails\ndata: {train: mails.csv}\n"
+
+
+def faults(text: str, overrides: list[str] | None = None) -> dict[str, Problem]:
+    """The problems of a recipe by field."""
+    with pytest.raises(RecipeError) as caught:
+        parse_recipe(text, "r.yaml", overrides)
+    return {problem.field: problem for problem in caught.value.problems}
+
+
+def at(path: str, value: object) -> dict:
+    """A small valid recipe's settings with one more setting at a dotted place."""
+    whole: dict = {"name": "mails", "data": {"train": [{"source": "mails.csv"}]}}
+    parts = path.split(".")
+    target = whole
+    for position, part in enumerate(parts[:-1]):
+        if part in ("gate", "test") and not (part == "test" and "split" in parts[:position]):
+            start = {"metric": "accuracy", "min": 0.5} if part == "gate" else {"name": "a", "source": "b"}
+            target = target.setdefault(part, [start])[0]
+        elif part == "train" and position == 1:
+            target = target["train"][0]
+        else:
+            target = target.setdefault(part, {})
+    target[parts[-1]] = value
+    return whole
+
+
+def test_defaults_are_those_of_the_issue() -> None:
+    recipe = parse_recipe(SMALL)
+    assert (recipe.adapter.rank, recipe.adapter.alpha, recipe.adapter.dropout) == (16, 32, 0.1)
+    assert (recipe.train.learning_rate, recipe.train.epochs, recipe.data.max_length) == (1e-4, 3, 2048)
+    assert (recipe.data.split.train, recipe.data.split.validation) == (0.8, 0.1)
+    assert recipe.base.model == "embedded"
+    assert recipe.data.train[0].source == "mails.csv"
+
+
+def test_short_forms_mean_the_long_ones() -> None:
+    short = parse_recipe("name: a\nbase: ./folder\ndata: {train: [x.csv, {source: y.csv, weight: 2}]}")
+    long = parse_recipe(
+        "name: a\nbase: {model: ./folder}\ndata: {train: [{source: x.csv}, {source: y.csv, weight: 2.0}]}"
+    )
+    assert short == long
+
+
+@pytest.mark.parametrize("path", [name for name, _field in all_fields()])
+def test_a_misspelt_key_gets_its_nearest_name_at_every_level(path: str) -> None:
+    import yaml
+
+    last = path.split(".")[-1]
+    misspelt = last[: len(last) // 2] + last[len(last) // 2] + last[len(last) // 2 :]
+    if any(name.split(".")[-1] == misspelt for name, _field in all_fields()):
+        pytest.skip("this misspelling is another setting's name")
+    found = faults(yaml.safe_dump(at(f"{path[: -len(last)]}{misspelt}", 1), sort_keys=False))
+    problem = next(p for field, p in found.items() if field.split(".")[-1] == misspelt)
+    assert problem.what == "there is no such setting"
+    assert problem.fix is not None
+    assert problem.fix.endswith(f"{last}`?")
+    assert problem.line is not None
+
+
+def test_a_key_in_the_wrong_section_is_sent_to_the_right_one() -> None:
+    assert faults(SMALL + "learning_rate: 1e-4")["learning_rate"].fix == "did you mean `train.learning_rate`?"
+    assert faults(SMALL + "lerning_rate: 1e-4")["lerning_rate"].fix == "did you mean `train.learning_rate`?"
+    assert faults(SMALL + "train: {Learning-Rate: 1}")["train.Learning-Rate"].fix == (
+        "did you mean `train.learning_rate`?"
+    )
+
+
+def test_a_key_like_none_gets_the_list() -> None:
+    assert "known here: version, name, seed" in (faults(SMALL + "qqqq: 1")["qqqq"].fix or "")
+
+
+def test_all_faults_come_at_once_each_with_file_and_line() -> None:
+    text = """version: 1
+name: mails
+data:
+  train: mails.csv
+  splitt: {train: 0.8}
+train:
+  epochs: three
+  learning_rte: 1e-3
+adapter: {rank: 0.5}
+gate:
+  - {metric: accuracy, min: no}
+"""
+    with pytest.raises(RecipeError) as caught:
+        parse_recipe(text, "folder/r.yaml")
+    lines = {problem.field: problem.line for problem in caught.value.problems}
+    assert lines == {
+        "data.splitt": 5,
+        "train.epochs": 7,
+        "train.learning_rte": 8,
+        "adapter.rank": 9,
+        "gate.0.min": 11,
+    }
+    shown = str(caught.value)
+    assert "folder/r.yaml:7: train.epochs: a whole number belongs here; found 'three' (text)" in shown
+    value = caught.value.as_json()
+    assert value["exit_code"] == 2
+    assert len(value["problems"]) == 5  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [("1e-4", 1e-4), (".5", 0.5), ("1", 1.0), ("+1.e-2", 0.01), ("2E-3", 0.002), ("0.25", 0.25), ("0x1", 1.0)],
+)
+def test_numbers_are_those_of_yaml_1_2(written: str, meant: float) -> None:
+    assert parse_recipe(SMALL + f"train: {{learning_rate: {written}}}").train.learning_rate == meant
+
+
+def test_hexadecimal_and_octal_whole_numbers() -> None:
+    assert parse_recipe(SMALL + "train: {batch_rows: 0x10}").train.batch_rows == 16
+    assert parse_recipe(SMALL + "train: {batch_rows: 0o17}").train.batch_rows == 15
+    assert parse_recipe(SMALL + "train: {batch_rows: 010}").train.batch_rows == 10
+
+
+@pytest.mark.parametrize("written", ["1_000", "'3'", "3.0", "yes", "three", "[3]", "1:30", "0b11"])
+def test_what_is_no_whole_number_is_refused(written: str) -> None:
+    problem = faults(SMALL + f"train:\n  epochs: {written}")["train.epochs"]
+    assert "a whole number belongs here; found" in problem.what
+    assert problem.line == 4
+
+
+def test_yes_no_on_off_are_words() -> None:
+    recipe = parse_recipe(SMALL + "task: {labels: [no, on, yes, off], positive: on}")
+    assert recipe.task.labels == ["no", "on", "yes", "off"]
+    assert "train.checkpoint_activations" in faults(SMALL + "train: {checkpoint_activations: yes}")
+
+
+def test_a_number_as_text_is_told_to_take_quotes() -> None:
+    found = faults("name: 2024\ndata: {train: a.csv}\ntask: {labels: [0, 1]}")
+    assert found["name"].fix == found["task.labels.1"].fix == "put it in quotes if it is meant as text"
+    assert parse_recipe("name: '2024'\ndata: {train: a.csv}\ntask: {labels: ['0', '1']}").name == "2024"
+
+
+@pytest.mark.parametrize("written", [".nan", ".inf", "-.inf", "1e999"])
+def test_numbers_that_are_not_finite_are_refused(written: str) -> None:
+    found = faults(SMALL + f"gate: [{{metric: accuracy, min: {written}}}]\ntrain: {{max_grad_norm: {written}}}")
+    assert set(found) == {"gate.0.min", "train.max_grad_norm"}
+
+
+def test_a_key_given_twice_names_both_lines() -> None:
+    problem = faults(SMALL + "train:\n  epochs: 1\n  epochs: 2\n")["train.epochs"]
+    assert problem.what == "given twice (first on line 4)"
+    assert problem.line == 5
+
+
+@pytest.mark.parametrize("kind", ["multilabel", "tag", "retrieve"])
+def test_kinds_that_are_not_built_are_refused_by_name(kind: str) -> None:
+    assert f"the kind '{kind}' is not built yet" in faults(SMALL + f"task: {{kind: {kind}}}")["task.kind"].what
+
+
+@pytest.mark.parametrize(
+    ("text", "field", "words"),
+    [
+        ("task: {labels: [a, b], positive: c}", "task", "which is not one of a, b"),
+        ("task: {labels: [a]}", "task", "at least two different"),
+        ("task: {labels: [a, ' ']}", "task", "a label is empty"),
+        ("task: {kind: text, labels: [a, b]}", "task", "labels belong to kind classify"),
+        ("task: {kind: text, positive: b}", "task.positive", "belongs to kind classify"),
+        ("adapter: {targets: [q_proj, w]}", "adapter.targets", "targets w not among"),
+        ("adapter: {targets: q_proj}", "adapter.targets", "must be 'all-linear'"),
+        ("gate: [{metric: accuracy}]", "gate.0", "give exactly one of"),
+        ("gate: [{metric: accuracy, min_gain: 0.1}]", "gate.0", "min_gain needs against"),
+        ("gate: [{metric: accuracy, min: 0, set: other}]", "gate.0", "set 'other' is not one of test"),
+        ("gate: [{metric: perplexity, max: 3}]", "gate.0", "a pooled head has no perplexity"),
+        ("gate: [{metric: accuracy, model: probe, against: base, min_gain: 0}]", "gate.0", "the tuned model"),
+        ("evaluate: {metrics: [auc]}\ngate: [{metric: accuracy, min: 0}]", "gate.0", "not in evaluate.metrics"),
+        ("evaluate: {baselines: []}\ngate: [{metric: auc, model: tfidf, min: 0}]", "gate.0", "tfidf is compared"),
+        ("task: {head: tokens}\ngate: [{metric: auc, model: probe, min: 0}]", "gate.0", "there is a probe only"),
+        ("task: {kind: text}\ngate: [{metric: auc, min: 0}]", "gate.0", "auc belongs to kind classify"),
+        ("task: {labels: [a, b, c]}\nevaluate: {metrics: [recall]}", "evaluate.metrics", "task.positive"),
+        ("evaluate: {metrics: []}", "evaluate.metrics", "at least one metric"),
+    ],
+)
+def test_sections_that_do_not_agree(text: str, field: str, words: str) -> None:
+    problem = faults(SMALL + text)[field]
+    assert words in problem.what
+    assert problem.line is not None
+    assert problem.line >= 3
+
+
+def test_the_split_must_sum_to_one_and_test_sets_have_names_of_their_own() -> None:
+    found = faults(
+        "name: a\ndata:\n  train: a\n  split: {train: 0.8, validation: 0.3}\n"
+        "  test: [{name: test, source: b}, {name: B, source: c}]"
+    )
+    assert "must be 1, not 1.2" in found["data.split"].what
+    assert "'test' is the name of a split" in found["data.test.0.name"].what
+    assert "data.test.1.name" in found
+
+
+@pytest.mark.parametrize("name", ["", "..", "a/b", "-a", "a b", "a" * 81, "ñ", "a\n"])
+def test_a_name_is_a_folder(name: str) -> None:
+    with pytest.raises(ValidationError):
+        Recipe.model_validate({"name": name, "data": {"train": "a"}})
+
+
+def test_set_changes_one_setting() -> None:
+    recipe = parse_recipe(
+        SMALL + "gate: [{metric: accuracy, min: 0.5}]",
+        overrides=[
+            "train.epochs=5",
+            "base.bits=4",
+            "data.train.0.weight=2",
+            "gate.0.min=0.7",
+            "task.labels=[a, b]",
+            "data.near_duplicate=null",
+        ],
+    )
+    assert (recipe.train.epochs, recipe.base.bits, recipe.base.model) == (5, 4, "embedded")
+    assert (recipe.data.train[0].weight, recipe.data.train[0].source) == (2.0, "mails.csv")
+    assert recipe.gate[0].min == 0.7
+    assert recipe.task.labels == ["a", "b"]
+    assert recipe.data.near_duplicate is None
+
+
+def test_set_reaches_into_the_short_form_of_the_base() -> None:
+    recipe = parse_recipe(SMALL + "base: ./folder", overrides=["base.bits=8"])
+    assert (recipe.base.model, recipe.base.bits) == ("./folder", 8)
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("train.epochs", "is not of the form field=value"),
+        ("=3", "is not of the form field=value"),
+        ("train.epoch=3", "there is no such setting (given by --set)"),
+        ("train.epochs=x", "a whole number belongs here; found 'x' (text) (given by --set)"),
+        ("train.epochs=", "found null (nothing) (given by --set)"),
+        ("gate.0.max=0.1", "`gate` has no entries"),
+        ("data.train.1.weight=2", "`data.train` has entries 0 to 0, not `1`"),
+        ("name.first=a", "`name` has no settings inside"),
+        ("task.labels=[a", "is not a YAML value"),
+    ],
+)
+def test_a_faulty_set_is_told_as_such_and_without_a_line_of_the_file(override: str, words: str) -> None:
+    text = SMALL + "train: {epochs: 1}\ngate: []\n"
+    problem = next(iter(faults(text, [override]).values()))
+    assert words in problem.what
+    assert problem.line is None
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "this file holds nothing"),
+        (b"# only a comment\n", "this file holds nothing"),
+        (b"- a\n- b\n", "this file holds list"),
+        (b"just words", "this file holds str"),
+        (b"\x89PNG\r\n\x1a\n\x00\x01", "is not UTF-8"),
+        (b"name: caf\xe9\n", "byte 9 is not UTF-8"),
+        (b"name: a\x00b\n", "special characters are not allowed"),
+        (b"name: a\n\tdata: b\n", "cannot start any token"),
+        (b"name: a\n---\nname: b\n", "expected a single document"),
+        (b"name: [a\n", "expected ',' or ']'"),
+        (b"[" * 3000, "nested too deeply"),
+        (b"name: !!python/object/apply:os.system [ls]\n", "could not determine a constructor"),
+        (b"? [a, b]\n: 1\n", "unhashable"),
+        (b"name: " + b"9" * 5000, "Exceeds the limit"),
+        (b"name: " + b"a" * 2_000_000, "too large for a recipe"),
+    ],
+)
+def test_files_that_are_no_recipe(tmp_path, content: bytes, words: str) -> None:
+    path = tmp_path / "r.yaml"
+    path.write_bytes(content)
+    with pytest.raises(RecipeError, match="") as caught:
+        read_recipe(path)
+    assert words in str(caught.value)
+    assert str(path) in str(caught.value)
+
+
+def test_no_file_a_folder_and_data_in_its_place(tmp_path) -> None:
+    with pytest.raises(RecipeError, match="there is no such file"):
+        read_recipe(tmp_path / "none.yaml")
+    with pytest.raises(RecipeError, match="this is a folder"):
+        read_recipe(tmp_path)
+    data = tmp_path / "mails.csv"
+    data.write_text("text,label\na,b\n")
+    with pytest.raises(RecipeError, match="afina recipe new"):
+        read_recipe(data)
+
+
+def test_a_byte_order_mark_is_no_fault() -> None:
+    assert parse_recipe("\ufeff" + SMALL).name == "mails"
+
+
+def test_aliases_that_grow_without_end_cost_nothing() -> None:
+    layers = "a0: &a0 [x, x]\n" + "".join(
+        f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 30)
+    )
+    found = faults(layers + "name: *a29\ndata: {train: *a29}\nloop: &l [*l]\ngate: &g [*g]\n")
+    assert len(found["name"].what) < 2000
+    assert {"a0", "loop", "gate.0"} <= set(found)
+
+
+def test_an_alias_may_be_used() -> None:
+    recipe = parse_recipe("name: a\ndata: {train: &s x.csv, test: [{name: again, source: *s}]}")
+    assert recipe.data.test[0].source == "x.csv"
+
+
+def test_a_recipe_is_frozen_at_every_level() -> None:
+    recipe = parse_recipe(SMALL)
+    with pytest.raises(ValidationError):
+        recipe.name = "b"  # type: ignore[misc]
+    with pytest.raises(ValidationError):
+        recipe.train.epochs = 9  # type: ignore[misc]
+
+
+def test_every_setting_has_a_description_or_is_a_section() -> None:
+    missing = [name for name, field in all_fields() if not field.description and "." in name]
+    assert [name for name in missing if name not in ("data.columns", "data.split")] == []
+
+
+words = st.text(min_size=1, max_size=12).filter(lambda text: text.strip() and "\x00" not in text)
+tricky = st.sampled_from(["no", "on", "1e-4", "1e5", "0x1F", "0o7", ".5", "1_000", "null", "~", "2024-01-01", "a: b"])
+labels = st.lists(words | tricky, min_size=2, max_size=4, unique=True)
+
+
+@st.composite
+def recipes(draw) -> Recipe:
+    """Valid recipes of kind classify."""
+    names = draw(labels)
+    value = {
+        "name": draw(st.text(string.ascii_letters + string.digits, min_size=1, max_size=9) | st.just("1e4")),
+        "seed": draw(st.integers(0, 2**40)),
+        "base": draw(st.sampled_from(["embedded", {"model": "1e3", "bits": 4}])),
+        "task": {"labels": names, "positive": draw(st.sampled_from([None, *names])), "instruction": draw(words)},
+        "data": {
+            "train": draw(st.lists(words | tricky, min_size=1, max_size=3)),
+            "near_duplicate": draw(st.none() | st.floats(0.5, 1)),
+            "columns": {"text": draw(st.none() | words | tricky)},
+        },
+        "adapter": {"targets": draw(st.sampled_from(["all-linear", ["q_proj", "v_proj"]]))},
+        "train": {
+            "learning_rate": draw(st.floats(1e-9, 1)),
+            "checkpoint_activations": draw(st.sampled_from(["auto", True, False])),
+            "patience": draw(st.none() | st.integers(1, 9)),
+        },
+        "gate": [{"metric": draw(st.sampled_from(METRICS[:2])), "max": draw(st.floats(0, 1))}],
+    }
+    return Recipe.model_validate(value)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(recipes())
+def test_a_written_recipe_reads_back_as_the_same(recipe: Recipe) -> None:
+    assert parse_recipe(dump_recipe(recipe)) == recipe
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.text(max_size=200))
+def test_no_text_makes_anything_but_a_recipe_or_its_faults(text: str) -> None:
+    try:
+        parse_recipe(text)
+    except RecipeError as error:
+        assert error.problems
