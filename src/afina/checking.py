@@ -66,7 +66,10 @@ class RecipeCheck:
             shown = ", ".join(f"{role} ← {column}" for role, column in roles.items())
             lines.append(_("{source}: {roles}").format(source=source, roles=shown))
         lines.append(
-            _("rows read {read:,}; equal rows removed {equal:,}; rows with contradicting labels removed {conflict:,}").format(
+            _(
+                "rows read {read:,}; equal rows removed {equal:,}; rows with contradicting "
+                "labels removed {conflict:,}"
+            ).format(
                 read=self.audit["rows_read"],
                 equal=self.audit["equal_rows_removed"],
                 conflict=self.audit["conflicting_rows_removed"],
@@ -77,19 +80,32 @@ class RecipeCheck:
         if self.trained_share is None:
             lines.append(_("the loss is taken on one label a row (pooled head)"))
         else:
-            lines.append(_("trained tokens: {share:.1%} of the training tokens").format(share=self.trained_share))
+            lines.append(
+                _("trained tokens: {share:.1%} of the training tokens").format(share=self.trained_share)
+            )
         lines.append(_("one training row as the model reads it, the trained part between ⟦ and ⟧:"))
         lines += ["    " + line for line in self.example.splitlines()]
-        lines.append(_("{rows} rows a step, {steps:,} steps").format(rows=self.rows_per_step, steps=self.steps))
+        lines.append(
+            _("{rows} rows a step, {steps:,} steps").format(rows=self.rows_per_step, steps=self.steps)
+        )
         lines.append(
             _("memory: about {total:.1f} GiB of {free:.1f} GiB free").format(
                 total=self.memory.total / GIB, free=self.free_bytes / GIB
             )
         )
         if self.seconds is not None:
-            lines.append(_("training: roughly {minutes:.0f} minutes on this machine").format(minutes=math.ceil(self.seconds / 60)))
+            lines.append(
+                _("training: roughly {minutes:.0f} minutes on this machine").format(
+                    minutes=math.ceil(self.seconds / 60)
+                )
+            )
         if self.memory.total > self.free_bytes:
-            lines.append(_("this will probably not fit: try base.bits: 4, a smaller base or train.micro_batch_tokens"))
+            lines.append(
+                _(
+                    "this will probably not fit: try base.bits: 4, a smaller base or "
+                    "train.micro_batch_tokens"
+                )
+            )
         return lines
 
 
@@ -102,7 +118,9 @@ def _part_line(name: str, part: dict[str, Any]) -> str:
         longest=part["length_tokens"]["max"],
     )
     if part["cut_rows"]:
-        line += _("; {rows:,} rows cut, {tokens:,} tokens lost").format(rows=part["cut_rows"], tokens=part["lost_tokens"])
+        line += _("; {rows:,} rows cut, {tokens:,} tokens lost").format(
+            rows=part["cut_rows"], tokens=part["lost_tokens"]
+        )
     for why, count in part["dropped_rows"].items():
         line += _("; {rows:,} rows dropped ({why})").format(rows=count, why=why)
     return line
@@ -125,7 +143,9 @@ def check_recipe(recipe: Recipe, say: Callable[[str], None]) -> RecipeCheck:
         encoded += pieces
         weights += [row.weight] * len(pieces)
     lengths = [len(item.ids) for item in encoded]
-    steps = len(epoch_order(lengths, weights, recipe.train.batch_rows, recipe.seed, 0)) * recipe.train.epochs
+    steps = (
+        len(epoch_order(lengths, weights, recipe.train.batch_rows, recipe.seed, 0)) * recipe.train.epochs
+    )
     read = float(sum(length * weight for length, weight in zip(lengths, weights, strict=True)))
     pooled = recipe.task.kind == "classify" and recipe.task.head == "pooled"
     trained = None if pooled else sum(sum(item.trained) for item in encoded) / max(1, sum(lengths))
@@ -143,7 +163,9 @@ def check_recipe(recipe: Recipe, say: Callable[[str], None]) -> RecipeCheck:
     )
 
 
-def _resolved(recipe: Recipe, precision: str, bits: int, checkpointed: bool, labels: list[str]) -> Recipe:
+def _resolved(
+    recipe: Recipe, precision: str, bits: int, checkpointed: bool, labels: list[str]
+) -> Recipe:
     value = recipe.model_dump()
     value["train"].update(precision=precision, checkpoint_activations=checkpointed)
     value["base"]["bits"] = bits

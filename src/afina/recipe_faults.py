@@ -180,15 +180,14 @@ def _suggest(place: Place) -> str | None:
     if wrong in names:
         return _("did you mean `{name}`?").format(name=dotted((*place[:-1], wrong)))
     same = [path for path in everywhere if path.split(".")[-1] == wrong]
-    near = difflib.get_close_matches(wrong, names, n=1, cutoff=0.5)
-    ends = {path.split(".")[-1]: path for path in reversed(everywhere)}
-    far = difflib.get_close_matches(wrong, ends, n=1, cutoff=0.75)
     if same:
         return _("did you mean `{name}`?").format(name=same[0])
-    if near:
-        return _("did you mean `{name}`?").format(name=dotted((*place[:-1], near[0])))
-    if far:
-        return _("did you mean `{name}`?").format(name=ends[far[0]])
+    ends = {path.split(".")[-1]: path for path in reversed(everywhere)}
+    here = dict(zip(names, (dotted((*place[:-1], name)) for name in names), strict=True))
+    for known, alike in ((here, 0.7), (ends, 0.75), (here, 0.5)):
+        near = difflib.get_close_matches(wrong, known, n=1, cutoff=alike)
+        if near:
+            return _("did you mean `{name}`?").format(name=known[near[0]])
     return _("known here: {names}").format(names=", ".join(names))
 
 

@@ -61,6 +61,13 @@ def _construct_int(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> int:
     return sign * int(digits if base == 10 else digits[2:], base)
 
 
+def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    """Text; in double quotes, with escapes, where it holds line breaks that single quotes would fold."""
+    style = '"' if any(mark in text for mark in "\x85\u2028\u2029\r") else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+Yaml12Dumper.add_representer(str, _represent_text)
 Yaml12Loader.add_constructor("tag:yaml.org,2002:int", _construct_int)
 
 
@@ -132,7 +139,8 @@ def _load(text: str, path: str) -> tuple[dict[str, Any], dict[Place, int], list[
         raise RecipeError(path, [Problem("yaml", _("this is nested too deeply for a recipe"))]) from None
     except (yaml.YAMLError, ValueError) as error:
         mark = getattr(error, "problem_mark", None)
-        what = getattr(error, "problem", None) or str(error).splitlines()[0]
+        said = [getattr(error, "context", None), getattr(error, "problem", None)]
+        what = ", ".join(part for part in said if part) or str(error).splitlines()[0]
         problem = Problem(
             "yaml",
             what,

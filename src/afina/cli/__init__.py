@@ -73,6 +73,8 @@ def _answer(arguments: list[str]) -> int:
     as_json = "--json" in arguments
     try:
         code = build_app()(arguments, standalone_mode=False)
+        if code == EXIT_INTERRUPTED:  # typer's answer to Ctrl-C, without a word
+            return _show(_interrupted(), as_json)
         return int(code or 0)
     except click.exceptions.Abort:
         return _show(_interrupted(), as_json)
@@ -87,6 +89,10 @@ def _answer(arguments: list[str]) -> int:
         return _show(error, as_json)
     except KeyboardInterrupt:
         return _show(_interrupted(), as_json)
+    except SystemExit as leaving:
+        if isinstance(leaving.__context__, BrokenPipeError):  # click has noticed it first
+            raise leaving.__context__ from None
+        raise
     except BrokenPipeError:
         raise
     except Exception as error:

@@ -73,7 +73,9 @@ def every_row(encoded: Sequence[Encoded], pad: int, device: str, token_budget: i
         yield make_batch(encoded, group, pad, device)
 
 
-def epoch_order(lengths: Sequence[int], weights: Sequence[float], batch_rows: int, seed: int, epoch: int) -> list[list[int]]:
+def epoch_order(
+    lengths: Sequence[int], weights: Sequence[float], batch_rows: int, seed: int, epoch: int
+) -> list[list[int]]:
     """The optimizer steps of one epoch: lists of row numbers.
 
     Rows are shuffled; within stretches of 16 steps they are sorted by length, so that a step's rows are

@@ -64,7 +64,10 @@ def encode_conversation(tokens: Tokens, messages: list[dict[str, Any]]) -> Encod
             after = tokens.render(plain[: index + 1])
             if not text.startswith(before) or not text.startswith(after):
                 raise BaseModelError(
-                    _("the base model's chat template rewrites earlier turns, so the trained part cannot be marked"),
+                    _(
+                        "the base model's chat template rewrites earlier turns, "
+                        "so the trained part cannot be marked"
+                    ),
                     fix=_("use a base model with a plain template"),
                 )
             spans.append((len(before), len(after)))
@@ -74,7 +77,7 @@ def encode_conversation(tokens: Tokens, messages: list[dict[str, Any]]) -> Encod
     ids, offsets = list(encoding["input_ids"]), encoding["offset_mapping"]
     trained = [False] * len(ids)
     for start, stop in spans:
-        inside = [i for i, (left, right) in enumerate(offsets) if left >= start and right <= stop and right > left]
+        inside = [i for i, (left, right) in enumerate(offsets) if start <= left < right <= stop]
         last_end = max((i for i in inside if ids[i] in tokens.ends), default=None)
         if last_end is None:
             raise BaseModelError(
@@ -86,14 +89,20 @@ def encode_conversation(tokens: Tokens, messages: list[dict[str, Any]]) -> Encod
     if tokens.with_bos(ids) != ids:
         ids, trained = tokens.with_bos(ids), [False, *trained]
     if tokens.bos is not None and ids.count(tokens.bos) != 1:
-        raise DataError(_("this row would have {count} begin tokens instead of one").format(count=ids.count(tokens.bos)))
+        raise DataError(
+            _("this row would have {count} begin tokens instead of one").format(
+                count=ids.count(tokens.bos)
+            )
+        )
     trained[0] = False
     if not any(trained):
         raise DataError(_("no token of this row is trained"))
     return Encoded(ids, trained)
 
 
-def cut_conversation(tokens: Tokens, messages: list[dict[str, Any]], limit: int) -> list[dict[str, Any]] | None:
+def cut_conversation(
+    tokens: Tokens, messages: list[dict[str, Any]], limit: int
+) -> list[dict[str, Any]] | None:
     """The conversation without its oldest whole turns, so that it has at most `limit` tokens.
 
     The system message stays, and an answer is never cut. None when no cut makes it fit.
@@ -102,7 +111,7 @@ def cut_conversation(tokens: Tokens, messages: list[dict[str, Any]], limit: int)
     rest = [m for m in messages if m["role"] != "system"]
     while rest:
         kept = system + rest
-        if not any(m.get("train") for m in kept):
+        if not any(m["role"] == "assistant" and m.get("train", True) for m in kept):
             return None
         if len(encode_conversation(tokens, kept).ids) <= limit:
             return kept
@@ -127,9 +136,12 @@ def fit_text(tokens: Tokens, text: str, room: int) -> str:
 
 
 def encode_text(tokens: Tokens, text: str, limit: int) -> list[int]:
-    """Ids of a bare text for the pooled head, cut at its end to `limit` tokens, BOS included."""
+    """Ids of a bare text for the pooled head, cut at its end to `limit` tokens, BOS included.
+
+    Never empty: where there is nothing to read, the model reads one padding token.
+    """
     ids = list(tokens.tokenizer(text, add_special_tokens=False)["input_ids"])
-    return tokens.with_bos(ids)[:limit]
+    return tokens.with_bos(ids)[:limit] or [tokens.pad]
 
 
 def encode_answer(tokens: Tokens, question: Question, text: str, label: str, limit: int) -> Encoded:
@@ -148,13 +160,15 @@ def encode_answer(tokens: Tokens, question: Question, text: str, label: str, lim
             return encoded
         room -= len(encoded.ids) - limit
     raise DataError(
-        _("data.max_length of {limit} leaves no room for the text beside the question").format(limit=limit),
+        _("data.max_length of {limit} leaves no room for the text beside the question").format(
+            limit=limit
+        ),
         fix=_("raise data.max_length, or shorten task.instruction"),
     )
 
 
 def encode_document(tokens: Tokens, text: str, limit: int) -> list[Encoded]:
-    """Ids of a document in windows of at most `limit` tokens; every token but a window's first is trained.
+    """Ids of a document in windows of at most `limit` tokens; all but a window's first are trained.
 
     Windows overlap by one token, so that each token of the document is predicted exactly once.
     """

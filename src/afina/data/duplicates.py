@@ -28,10 +28,10 @@ def content_hash(text: str) -> int:
 
 
 def shingles(text: str) -> set[bytes]:
-    """The word 3-grams of a text; a shorter text is one shingle."""
+    """The word 3-grams of a text; a shorter text, or one without words, is one shingle."""
     words = _WORD.findall(text.lower())
     if len(words) < 3:
-        return {" ".join(words).encode()}
+        return {" ".join(words or text.split()).encode()}
     return {" ".join(words[start : start + 3]).encode() for start in range(len(words) - 2)}
 
 
@@ -54,7 +54,11 @@ class NearDuplicates:
         from datasketch import MinHash
 
         sketch = MinHash(
-            num_perm=PERMUTATIONS, seed=1, hashfunc=zlib.crc32, permutations=self._first.permutations, scheme=self._first.scheme
+            num_perm=PERMUTATIONS,
+            seed=1,
+            hashfunc=zlib.crc32,
+            permutations=self._first.permutations,
+            scheme=self._first.scheme,
         )
         sketch.update_batch(list(shingles(text)))
         self._rows.append(sketch.hashvalues.astype(np.uint32))
@@ -71,16 +75,25 @@ class NearDuplicates:
         self._flush()
         if not self._blocks:
             return np.zeros(0, dtype=np.int64)
-        signatures = np.concatenate(self._blocks)
-        self._blocks = []
+        signatures = self._take_signatures()
         parents = Clusters(len(signatures))
         for band in range(BANDS):
-            part = signatures[:, band * ROWS_PER_BAND : (band + 1) * ROWS_PER_BAND]
-            keys = np.ascontiguousarray(part).view(np.dtype((np.void, 4 * ROWS_PER_BAND))).ravel()
+            keys = _band_keys(signatures[:, band * ROWS_PER_BAND : (band + 1) * ROWS_PER_BAND])
             order = np.argsort(keys, kind="stable")
             same = keys[order][1:] == keys[order][:-1]
             self._join(order, same, signatures, parents)
         return parents.roots()
+
+    def _take_signatures(self) -> Any:
+        """All signatures as one array; a block is let go when copied, so they never exist twice."""
+        signatures = np.empty((sum(map(len, self._blocks)), PERMUTATIONS), dtype=np.uint32)
+        start = 0
+        self._blocks.reverse()
+        while self._blocks:
+            block = self._blocks.pop()
+            signatures[start : start + len(block)] = block
+            start += len(block)
+        return signatures
 
     def _join(self, order: Any, same: Any, signatures: Any, parents: Clusters) -> None:
         """Joins, within each run of equal band keys, the rows that are similar to one of its leaders."""
@@ -100,6 +113,18 @@ class NearDuplicates:
             else:
                 if len(leaders) < _LEADERS:
                     leaders.append(row)
+
+
+def _band_keys(part: Any) -> Any:
+    """64 bits for the numbers of a band; [rows, ROWS_PER_BAND] to [rows].
+
+    Two bands may share a key by chance: a key only proposes a pair, the signatures decide.
+    """
+    keys = np.zeros(len(part), dtype=np.uint64)
+    for column in part.T:
+        keys = (keys ^ column) * np.uint64(0x9E3779B97F4A7C15)
+        keys ^= keys >> np.uint64(29)
+    return keys
 
 
 class Clusters:

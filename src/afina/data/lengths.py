@@ -8,7 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from afina.data.chat import cut_conversation, encode_conversation, encode_document, question_of, with_instruction
+from afina.data.chat import (
+    cut_conversation,
+    encode_answer,
+    encode_conversation,
+    encode_document,
+    question_of,
+    with_instruction,
+)
 from afina.data.roles import Row
 from afina.errors import DataError
 from afina.language import _
@@ -60,15 +67,19 @@ class LengthLimit:
         self._limit = recipe.data.max_length
         self._classify = recipe.task.kind == "classify"
         self._asks = self._classify and recipe.task.head == "tokens"
-        self._overhead = 0
+        self._question = question_of(recipe, labels)
+        self._answers: dict[str, int] = {}
         if self._asks:
-            question = question_of(recipe, labels)
-            self._overhead = max(
-                len(encode_conversation(tokens, question.messages("", label)).ids) for label in labels
-            )
-            if self._overhead + 8 > self._limit:
+            empty = {
+                label: encode_conversation(tokens, self._question.messages("", label))
+                for label in labels
+            }
+            self._answers = {label: sum(encoded.trained) for label, encoded in empty.items()}
+            if max(len(encoded.ids) for encoded in empty.values()) + 8 > self._limit:
                 raise DataError(
-                    _("data.max_length of {limit} leaves no room for the text beside the question").format(limit=self._limit),
+                    _(
+                        "data.max_length of {limit} leaves no room for the text beside the question"
+                    ).format(limit=self._limit),
                     fix=_("raise data.max_length, or shorten task.instruction"),
                 )
 
@@ -78,7 +89,11 @@ class LengthLimit:
             return self._classified(rows, report)
         kept = []
         for row in rows:
-            outcome = self._document(row, report) if self._recipe.task.kind == "text" else self._conversation(row, report)
+            outcome = (
+                self._document(row, report)
+                if self._recipe.task.kind == "text"
+                else self._conversation(row, report)
+            )
             if outcome is not None:
                 kept.append(outcome)
         return kept
@@ -98,19 +113,38 @@ class LengthLimit:
     def _classified(self, rows: list[Row], report: LengthReport) -> list[Row]:
         """Texts stay whole in the file; models read at most max_length tokens of them."""
         kept = []
-        encoded = self._tokens.tokenizer([row.text for row in rows], add_special_tokens=False)["input_ids"]
-        begin = 0 if self._tokens.bos is None else 1
-        for row, ids in zip(rows, encoded, strict=True):
-            full = len(ids) + (self._overhead if self._asks else begin)
+        for row, ids in zip(rows, self._ids(rows), strict=True):
+            read = full = len(ids)
+            if self._asks and self._tokens.bos is not None and ids.count(self._tokens.bos) > 1:
+                self._drop(row, "begin_token_in_text", report)
+                continue
             if full > self._limit:
                 if self._recipe.data.over_long == "drop":
                     self._drop(row, "over_long", report)
                     continue
+                read = self._limit
+                if self._asks:
+                    label = row.label or ""
+                    read = len(encode_answer(self._tokens, self._question, row.text, label, read).ids)
                 report.cut_rows += 1
-                report.lost_tokens += full - self._limit
-            self._note(row, min(full, self._limit), 2 if self._asks else 0, report)
+                report.lost_tokens += full - read
+            self._note(row, read, self._answers.get(row.label or "", 0), report)
             kept.append(row)
         return kept
+
+    def _ids(self, rows: list[Row]) -> list[list[int]]:
+        """Token ids of the rows before any cut, within question and answer where they are asked."""
+        if not rows:
+            return []
+        texts = [row.text for row in rows]
+        if self._asks:
+            texts = [self._tokens.render(self._asked(row)) for row in rows]
+        encoded = self._tokens.tokenizer(texts, add_special_tokens=False)["input_ids"]
+        return [self._tokens.with_bos(list(ids)) or [self._tokens.pad] for ids in encoded]
+
+    def _asked(self, row: Row) -> list[dict[str, str]]:
+        messages = self._question.messages(row.text, row.label)
+        return [{"role": message["role"], "content": message["content"]} for message in messages]
 
     def _document(self, row: Row, report: LengthReport) -> Row | None:
         windows = encode_document(self._tokens, row.text, self._limit)
@@ -126,7 +160,7 @@ class LengthLimit:
         try:
             encoded = encode_conversation(self._tokens, messages)
         except DataError:
-            self._drop(row, "no_trained_token", report)
+            self._drop(row, _why_unusable(messages), report)
             return None
         if len(encoded.ids) > self._limit:
             cut = None
@@ -142,3 +176,11 @@ class LengthLimit:
             row.messages = cut
         self._note(row, len(encoded.ids), sum(encoded.trained), report)
         return row
+
+
+def _why_unusable(messages: list[dict[str, Any]]) -> str:
+    """The audit's word for a conversation that `encode_conversation` refuses."""
+    if not any(message["train"] for message in messages):
+        return "no_trained_token"
+    first = next(message["role"] for message in messages if message["role"] != "system")
+    return "begins_with_assistant" if first == "assistant" else "begin_token_in_text"

@@ -7,6 +7,7 @@ MinHash signatures are held.
 from __future__ import annotations
 
 import tempfile
+from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
@@ -34,14 +35,34 @@ _MOST_ERRORS = 20
 Array = np.ndarray[Any, np.dtype[Any]]
 
 
+class _Column:
+    """Text values by row number, each distinct text held once."""
+
+    def __init__(self) -> None:
+        self._codes = array("I")
+        self._numbers: dict[str, int] = {}
+
+    def append(self, value: str) -> None:
+        """Takes the next row's value."""
+        self._codes.append(self._numbers.setdefault(value, len(self._numbers)))
+
+    def coded(self) -> tuple[list[str], Array]:
+        """The distinct values, sorted, and each row's place among them; the latter of shape [rows]."""
+        names = sorted(self._numbers)
+        place = np.empty(len(names), dtype=np.int64)
+        for new, name in enumerate(names):
+            place[self._numbers[name]] = new
+        return names, place[np.frombuffer(self._codes, dtype=np.uint32)] if names else place
+
+
 @dataclass
 class _Pool:
-    """What is held of the rows read: arrays by row number."""
+    """What is held of the rows read: about 20 bytes a row."""
 
-    hashes: list[int] = field(default_factory=list)
-    labels: list[str] = field(default_factory=list)
-    groups: list[str] = field(default_factory=list)
-    sources: list[str] = field(default_factory=list)
+    hashes: array[int] = field(default_factory=lambda: array("Q"))
+    labels: _Column = field(default_factory=_Column)
+    groups: _Column = field(default_factory=_Column)
+    sources: _Column = field(default_factory=_Column)
     roles: dict[str, dict[str, str]] = field(default_factory=dict)
 
 
@@ -64,7 +85,7 @@ def _read(recipe: Recipe, scratch: Path, say: Callable[[str], None]) -> _Pool:
     pool = _Pool()
     with RowWriter(scratch) as writer:
         for source in recipe.data.train:
-            for row in read_rows_of(recipe, source.source, pool.roles):
+            for row in read_rows_of(recipe, source.source, pool.roles, recipe.data.split.group_by):
                 row.weight = source.weight
                 pool.hashes.append(content_hash(row.content()))
                 pool.labels.append(row.label or "")
@@ -75,75 +96,89 @@ def _read(recipe: Recipe, scratch: Path, say: Callable[[str], None]) -> _Pool:
                 if writer.count % 100_000 == 0:
                     say(_("  {count} rows read").format(count=f"{writer.count:,}"))
     if not pool.hashes:
-        raise DataError(_("the sources hold no rows"), where=", ".join(s.source for s in recipe.data.train))
+        raise DataError(
+            _("the sources hold no rows"), where=", ".join(s.source for s in recipe.data.train)
+        )
     return pool
 
 
-def read_rows_of(recipe: Recipe, source: str, roles_found: dict[str, dict[str, str]]) -> Iterator[Row]:
+def read_rows_of(
+    recipe: Recipe, source: str, roles_found: dict[str, dict[str, str]], group_by: str | None = None
+) -> Iterator[Row]:
     """The rows of one source, checked; the roles of its columns are added to `roles_found`.
 
     Raises DataError that names every faulty row, up to 20.
     """
     kind = recipe.task.kind
     roles: dict[str, str] | None = None
-    seen: tuple[str, ...] = ()
+    columns: tuple[str, ...] = ()
     faults: list[DataError] = []
     for where, raw in read_source(source):
-        if roles is None or not set(roles.values()) <= set(raw):
-            if roles is None:
-                roles = find_roles(kind, recipe.data.columns, list(raw), where)
-                roles_found[source] = roles
-            seen = tuple(raw)
+        if roles is None:
+            roles = find_roles(kind, recipe.data.columns, list(raw), where)
+        if tuple(raw) != columns:
+            columns = tuple(raw)
+            roles = _with_input(recipe, roles, list(raw), where)
+            roles_found[source] = roles
         try:
             row = make_row(kind, roles, raw, where)
+            row.source = source
+            _check_row(recipe, row, where, group_by)
         except DataError as fault:
             faults.append(fault)
             if len(faults) == _MOST_ERRORS:
                 break
             continue
-        if recipe.task.labels is not None and kind == "classify" and row.label not in recipe.task.labels:
-            faults.append(
-                DataError(
-                    _("label {label!r} is not one of task.labels ({labels})").format(
-                        label=row.label, labels=", ".join(recipe.task.labels)
-                    ),
-                    where=where,
-                )
-            )
-            if len(faults) == _MOST_ERRORS:
-                break
-            continue
-        row.source = source
         row.make_id()
         if not faults:
             yield row
     if faults:
-        _raise_all(faults, seen)
+        _raise_all(faults, columns)
+
+
+def _with_input(recipe: Recipe, roles: dict[str, str], found: list[str], where: str) -> dict[str, str]:
+    """The roles, and the optional `input` of an alpaca row where the first rows had none.
+
+    A needed column never changes: a row without it is a fault, not a row with other roles.
+    """
+    try:
+        here = find_roles(recipe.task.kind, recipe.data.columns, found, where)
+    except DataError:
+        return roles
+    return here if {**here, **roles} == here else roles
+
+
+def _check_row(recipe: Recipe, row: Row, where: str, group_by: str | None) -> None:
+    labels = recipe.task.labels
+    if labels is not None and row.label is not None and row.label not in labels:
+        raise DataError(
+            _("label {label!r} is not one of task.labels ({labels})").format(
+                label=row.label, labels=", ".join(labels)
+            ),
+            where=where,
+            fix=_("correct the label, or add it to task.labels"),
+        )
+    if group_by is not None and group_by not in row.extra and group_by != "source":
+        raise DataError(
+            _("this row has no value in `{column}` (data.split.group_by)").format(column=group_by),
+            where=where,
+            fix=_("columns to group by here: {columns}").format(columns=", ".join(row.extra) or "-"),
+        )
 
 
 def _raise_all(faults: list[DataError], columns: tuple[str, ...]) -> None:
+    fix = faults[0].fix or _("columns here: {columns}").format(columns=", ".join(columns))
+    if len(faults) == 1:
+        raise DataError(faults[0].what, where=faults[0].where, fix=fix)
     lines = [f"{fault.where}: {fault.what}" for fault in faults]
     if len(faults) == _MOST_ERRORS:
         lines.append(_("(only the first {count} are shown)").format(count=_MOST_ERRORS))
-    raise DataError("\n".join(lines), fix=faults[0].fix or _("columns here: {columns}").format(columns=", ".join(columns)))
+    raise DataError("\n".join(lines), fix=fix)
 
 
 def _group(row: Row, column: str) -> str:
-    if column == "source" and column not in row.extra:
-        return row.source
-    if column not in row.extra:
-        raise DataError(
-            _("data.split.group_by is `{column}`, and a row of {source} has no such column").format(
-                column=column, source=row.source
-            ),
-            fix=_("columns here: {columns}").format(columns=", ".join(row.extra) or "-"),
-        )
-    return str(row.extra[column])
-
-
-def _codes(values: list[str]) -> tuple[list[str], Array]:
-    names, codes = np.unique(np.array(values, dtype=object), return_inverse=True)
-    return [str(name) for name in names], codes.astype(np.int64)
+    """The value of `group_by`; `source` is the row's source unless the rows have such a column."""
+    return str(row.extra.get(column, row.source))
 
 
 def _keep_unequal(hashes: Array, labels: Array) -> tuple[Array, int, int]:
@@ -160,22 +195,33 @@ def _keep_unequal(hashes: Array, labels: Array) -> tuple[Array, int, int]:
 def _divide(
     recipe: Recipe, tokens: Tokens, folder: Path, scratch: Path, pool: _Pool, say: Callable[[str], None]
 ) -> dict[str, Any]:
-    label_names, labels = _codes(pool.labels)
+    label_names, labels = pool.labels.coded()
     if recipe.task.kind == "classify" and len(label_names) < 2:
         raise DataError(
-            _("all rows have the label {label!r}; a classifier needs at least two labels").format(label=label_names[0])
+            _("all rows have the label {label!r}; a classifier needs at least two labels").format(
+                label=label_names[0]
+            ),
+            where=", ".join(pool.roles),
+            fix=_("add rows with another label, or use task.kind text or generate"),
         )
-    hashes = np.array(pool.hashes, dtype=np.uint64)
+    hashes = np.frombuffer(pool.hashes, dtype=np.uint64)
     keep, equal, conflicting = _keep_unequal(hashes, labels)
     say(_("looking for near-duplicates among {count} rows").format(count=f"{int(keep.sum()):,}"))
     rows = np.flatnonzero(keep)
+    if not len(rows):
+        raise DataError(
+            _("no row is left: every text stands there with different labels"),
+            where=", ".join(pool.roles),
+            fix=_("correct the labels, or see whether the right column is taken as the label"),
+        )
     clusters = _clusters(scratch, keep, recipe.data.near_duplicate)
-    groups = _codes(pool.groups)[1][rows] if recipe.data.split.group_by else None
+    groups = pool.groups.coded()[1][rows] if recipe.data.split.group_by else None
     units = units_of(clusters, groups)
     split = recipe.data.split
     seed = recipe.seed if split.seed is None else split.seed
-    chosen = split_rows(units, labels[rows], (split.train, split.validation, split.test), seed, label_names)
-    before = np.bincount(chosen, minlength=3)
+    chosen = split_rows(
+        units, labels[rows], (split.train, split.validation, split.test), seed, label_names
+    )
     limited = np.ones(len(rows), dtype=bool)
     if recipe.data.limit is not None:
         limited = limit_rows(chosen, labels[rows], units, recipe.data.limit, seed)
@@ -183,49 +229,60 @@ def _divide(
     place[rows[limited]] = chosen[limited]
     names = recipe.task.labels or (label_names if recipe.task.kind == "classify" else [])
     reports = _write_splits(recipe, tokens, names, folder, scratch, place)
-    trained_hashes = set(hashes[place == 0].tolist())
+    trained_hashes = np.unique(hashes[place == 0])
+    sizes = np.bincount(clusters)
     audit = {
         "schema": AUDIT_SCHEMA,
         "task": recipe.task.kind,
         "labels": names,
         "roles": pool.roles,
-        "sources": {
-            name: {"rows": count, "kept": int(sum(1 for row in rows if pool.sources[row] == name))}
-            for name, count in Counter(pool.sources).items()
-        },
+        "sources": _per_source(pool.sources, keep),
         "rows_read": len(keep),
         "equal_rows_removed": equal,
         "conflicting_rows_removed": conflicting,
         "near_duplicate": {
             "threshold": recipe.data.near_duplicate,
-            "clusters_of_several": int((np.bincount(clusters, minlength=1) > 1).sum()),
-            "rows_in_them": int(np.bincount(clusters)[np.bincount(clusters) > 1].sum()),
+            "clusters_of_several": int((sizes > 1).sum()),
+            "rows_in_them": int(sizes[sizes > 1].sum()),
         },
         "group_by": split.group_by,
-        "groups": int(len(np.unique(groups))) if groups is not None else None,
-        "limit": None
-        if recipe.data.limit is None
-        else {
-            "rows": recipe.data.limit,
-            "train_before": int(before[0]),
-            "validation_before": int(before[1]),
-            "train_after": int((place == 0).sum()),
-            "validation_after": int((place == 1).sum()),
-        },
+        "groups": len(np.unique(groups)) if groups is not None else None,
+        "limit": _limit_counts(recipe.data.limit, chosen, place),
         "splits": {name: report.as_json() for name, report in reports.items()},
         "test_sets": {
-            test.name: _write_test_set(recipe, tokens, names, folder, test.name, test.source, trained_hashes)
+            test.name: _write_test_set(
+                recipe, tokens, names, folder, test.name, test.source, trained_hashes
+            )
             for test in recipe.data.test
         },
     }
-    for name in ("train", "validation", "test"):
-        if not audit["splits"][name]["rows"]:  # type: ignore[index]
-            raise DataError(
-                _("no row is left in the {split} split: all were dropped").format(split=name),
-                fix=_("see data.max_length and data.over_long"),
-            )
     write_json(folder / "audit.json", audit)
     return audit
+
+
+def _limit_counts(limit: int | None, chosen: Array, place: Array) -> dict[str, int] | None:
+    if limit is None:
+        return None
+    return {
+        "rows": limit,
+        "train_before": int((chosen == 0).sum()),
+        "validation_before": int((chosen == 1).sum()),
+        "train_after": int((place == 0).sum()),
+        "validation_after": int((place == 1).sum()),
+    }
+
+
+def _per_source(sources: _Column, keep: Array) -> dict[str, dict[str, int]]:
+    names, codes = sources.coded()
+    read = np.bincount(codes, minlength=len(names))
+    kept = np.bincount(codes[keep], minlength=len(names))
+    return {name: {"rows": int(read[i]), "kept": int(kept[i])} for i, name in enumerate(names)}
+
+
+def _among(digest: int, sorted_hashes: Array) -> bool:
+    value = np.uint64(digest)
+    place = int(np.searchsorted(sorted_hashes, value))
+    return place < len(sorted_hashes) and bool(sorted_hashes[place] == value)
 
 
 def _clusters(scratch: Path, keep: Array, threshold: float | None) -> Array:
@@ -263,11 +320,25 @@ def _write_splits(
                     for row in limit.apply(part, reports[name]):
                         writers[split].write(row)
             position += len(block)
+    for name, report in reports.items():
+        if not report.rows:
+            raise DataError(
+                _("no row is left in the {split} split: all were dropped ({reasons})").format(
+                    split=name, reasons=", ".join(sorted(report.dropped)) or "-"
+                ),
+                fix=_("see data.max_length and data.over_long"),
+            )
     return reports
 
 
 def _write_test_set(
-    recipe: Recipe, tokens: Tokens, labels: list[str], folder: Path, name: str, source: str, trained: set[int]
+    recipe: Recipe,
+    tokens: Tokens,
+    labels: list[str],
+    folder: Path,
+    name: str,
+    source: str,
+    trained: Array,
 ) -> dict[str, Any]:
     """Writes a further test set; counts rows that stand in the training split too."""
     limit = LengthLimit(tokens, recipe, labels)
@@ -287,7 +358,7 @@ def _write_test_set(
                     equal += 1
                 else:
                     seen.add(digest)
-                    in_training += digest in trained
+                    in_training += _among(digest, trained)
                     kept.append(row)
             for row in limit.apply(kept, report):
                 writer.write(row)

@@ -11,6 +11,7 @@ import glob
 import hashlib
 import io
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,8 @@ from afina.runs.files import sha256_of
 
 BUILTIN = {"builtin:phishing": Path(__file__).parents[1] / "domains" / "phishing" / "corpus.jsonl"}
 LONGEST_LINE_BYTES = 16 * 1024 * 1024
-SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".txt", ".md")
+_TEXT_SUFFIXES = (".txt", ".md")
+SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", *_TEXT_SUFFIXES)
 
 RawRow = tuple[str, dict[str, Any]]
 
@@ -36,36 +38,61 @@ def files_of(source: str) -> list[Path]:
             )
         return [BUILTIN[source]]
     path = Path(source).expanduser()
-    if path.is_dir():
-        found = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
-    elif path.exists():
-        found = [path]
-    else:
-        found = sorted(Path(name) for name in glob.glob(str(path), recursive=True) if Path(name).is_file())
+    try:
+        found = _found_at(path)
+    except (OSError, ValueError) as error:  # a name that is too long, a folder that may not be listed
+        raise DataError(_("this cannot be read: {error}").format(error=error), where=source) from None
     if not found:
         raise DataError(
             _("no data file here"),
             where=str(path),
-            fix=_("data.train takes a file, a glob or a folder with {suffixes} files; paths start at the current folder").format(
-                suffixes=", ".join(SUFFIXES)
+            fix=_(
+                "data.train takes a file, a glob or a folder with {suffixes} files; "
+                "paths start at the current folder"
+            ).format(suffixes=", ".join(SUFFIXES)),
+        )
+    tables = [p for p in found if p.suffix.lower() not in _TEXT_SUFFIXES]
+    if path.is_dir() and 0 < len(tables) < len(found):
+        raise DataError(
+            _("this folder holds tables and text files: are the text files rows or notes?"),
+            where=str(path),
+            fix=_("name the rows with a glob, for example {glob}").format(
+                glob=path / f"*{tables[0].suffix}"
             ),
         )
     unknown = [p for p in found if p.suffix.lower() not in SUFFIXES]
     if unknown:
         raise DataError(
-            _("this kind of file is not read: {suffix}").format(suffix=unknown[0].suffix or _("no suffix")),
+            _("this kind of file is not read: {suffix}").format(
+                suffix=unknown[0].suffix or _("no suffix")
+            ),
             where=str(unknown[0]),
             fix=_("use one of {suffixes}").format(suffixes=", ".join(SUFFIXES)),
         )
     return found
 
 
+def _found_at(path: Path) -> list[Path]:
+    """The files of a folder (hidden ones left out), a file, or a glob."""
+    if path.is_dir():
+        inside = (p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+        return sorted(p for p in inside if not p.name.startswith("."))
+    if path.exists():
+        return [path]
+    return sorted(Path(name) for name in glob.glob(str(path), recursive=True) if Path(name).is_file())
+
+
 def source_hash(source: str) -> str:
-    """What a stage's key holds of a source: the SHA-256 of its files, or the name of an HF dataset."""
-    if source.startswith("hf:"):
-        return source
+    """What a stage's key holds of a source: the SHA-256 of its files, or the name of a Hub dataset."""
+    files = []
     digest = hashlib.sha256()
-    for path in files_of(source):
+    if source.startswith("hf:"):
+        folder = Path(_hf_parts(source)[0])
+        if not folder.is_dir():
+            return source
+        digest.update(source.encode() + b"\0")
+        files = sorted(p for p in folder.rglob("*") if p.is_file())
+    for path in files or files_of(source):
         try:
             digest.update(path.name.encode() + b"\0" + sha256_of(path).encode())
         except PermissionError:
@@ -79,13 +106,20 @@ def read_source(source: str) -> Iterator[RawRow]:
         yield from _read_hf(source)
         return
     for path in files_of(source):
-        yield from _read_file(path)
+        try:
+            yield from _read_file(path)
+        except OSError as error:
+            raise DataError(
+                _("this cannot be read: {error}").format(error=error.strerror or error), where=str(path)
+            ) from None
 
 
 def _read_file(path: Path) -> Iterator[RawRow]:
     suffix = path.suffix.lower()
     if path.stat().st_size == 0:
-        raise DataError(_("this file is empty"), where=str(path), fix=_("put rows into it, or leave it out"))
+        raise DataError(
+            _("this file is empty"), where=str(path), fix=_("put rows into it, or leave it out")
+        )
     if suffix in (".jsonl", ".ndjson"):
         yield from _read_json_lines(path)
     elif suffix == ".json":
@@ -95,18 +129,24 @@ def _read_file(path: Path) -> Iterator[RawRow]:
     elif suffix == ".parquet":
         yield from _read_parquet(path)
     else:
-        yield f"{path}:1", {"text": _decode(path.read_bytes(), str(path)), "label": path.parent.name}
+        yield (
+            f"{path}:1",
+            {"text": _decode(path.read_bytes(), path), "label": path.absolute().parent.name},
+        )
 
 
-def _decode(data: bytes, where: str) -> str:
+def _decode(data: bytes, path: Path, line: int = 1) -> str:
+    """Text of bytes that begin at this line of a file."""
     try:
-        return data.decode("utf-8-sig")
+        return data.decode("utf-8-sig" if line == 1 else "utf-8")
     except UnicodeDecodeError as error:
+        start = data.rfind(b"\n", 0, error.start) + 1
+        line += data.count(b"\n", 0, error.start)
         raise DataError(
-            _("byte {position} is not UTF-8 (found 0x{byte:02x})").format(
-                position=error.start, byte=data[error.start]
+            _("byte {position} of this line is not UTF-8 (found 0x{byte:02x})").format(
+                position=error.start - start + 1, byte=data[error.start]
             ),
-            where=where,
+            where=f"{path}:{line}",
             fix=_("save the file as UTF-8, for example: iconv -f LATIN1 -t UTF-8 OLD > NEW"),
         ) from None
 
@@ -122,85 +162,132 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
                 raise DataError(
                     _("this line is longer than {limit} MiB").format(limit=LONGEST_LINE_BYTES >> 20),
                     where=f"{path}:{number}",
-                    fix=_("one JSON object a line; split the text into several rows"),
+                    fix=_("put one row on each line, and split a longer text into several rows"),
                 )
-            yield number, _decode(line, f"{path}:{number}")
+            yield number, _decode(line, path, number)
 
 
 def _read_json_lines(path: Path) -> Iterator[RawRow]:
     for number, line in _lines(path):
         if line.strip():
-            yield f"{path}:{number}", _parse_object(line, f"{path}:{number}")
+            where = f"{path}:{number}"
+            yield where, _as_row(_parse(line, where), where, may_hold_halves="\\u" in line)
 
 
-def _parse_object(text: str, where: str) -> dict[str, Any]:
+def _parse(text: str, where: str) -> Any:
     try:
-        value = json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as error:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:  # ValueError: a number with thousands of digits
         raise DataError(
             _("this is not JSON: {error}").format(error=error),
             where=where,
             fix=_('a valid line: {"text": "…", "label": "…"}'),
         ) from None
+
+
+def _as_row(value: Any, where: str, may_hold_halves: bool) -> dict[str, Any]:
+    """The object of a row; halves of characters, which only \\u escapes can write, are refused."""
     if not isinstance(value, dict):
         raise DataError(
             _("a row must be a JSON object; found {found}").format(found=type(value).__name__),
             where=where,
             fix=_('a valid line: {"text": "…", "label": "…"}'),
         )
+    for name, field in value.items() if may_hold_halves else ():
+        try:
+            json.dumps([name, field], ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            raise DataError(
+                _("field `{field}` holds half a character (a lone surrogate)").format(
+                    field=name.encode(errors="replace").decode()
+                ),
+                where=where,
+                fix=_("write the character whole, or take the \\ud800–\\udfff escape out"),
+            ) from None
     return value
 
 
 def _read_json(path: Path) -> Iterator[RawRow]:
-    text = _decode(path.read_bytes(), str(path))
+    text = _decode(path.read_bytes(), path)
     try:
         value = json.loads(text)
-    except (json.JSONDecodeError, RecursionError):
-        yield from _read_json_lines(path)  # many tools write JSON lines under this suffix
-        return
-    rows = value if isinstance(value, list) else [value]
-    for number, row in enumerate(rows, 1):
-        if not isinstance(row, dict):
-            raise DataError(
-                _("a row must be a JSON object; found {found}").format(found=type(row).__name__),
-                where=_("{path}, row {number}").format(path=path, number=number),
-            )
-        yield _("{path}, row {number}").format(path=path, number=number), row
+    except (ValueError, RecursionError) as error:
+        if not text.lstrip().startswith("["):
+            yield from _read_json_lines(path)  # many tools write JSON lines under this suffix
+            return
+        raise DataError(
+            _("this is not JSON: {error}").format(error=error),
+            where=f"{path}:{getattr(error, 'lineno', 1)}",
+            fix=_('a valid file: [{"text": "…", "label": "…"}, …]'),
+        ) from None
+    for number, row in enumerate(value if isinstance(value, list) else [value], 1):
+        where = _("{path}, row {number}").format(path=path, number=number)
+        yield where, _as_row(row, where, may_hold_halves="\\u" in text)
+
+
+def _csv_lines(path: Path) -> Iterator[str]:
+    """Lines as csv.reader wants them: broken at a carriage return too."""
+    for _number, line in _lines(path):
+        if "\r" in line:
+            yield from io.StringIO(line, newline="")
+        else:
+            yield line
+
+
+def _delimiter(path: Path) -> str:
+    """The commonest of tab, comma, semicolon and bar in the first line, outside quotes."""
+    with path.open("rb") as probe:
+        start = probe.read(65536).lstrip(b"\xef\xbb\xbf\r\n")
+    first_line = re.split(rb"[\r\n]", re.sub(rb'"[^"]*"', b"", start), maxsplit=1)[0]
+    return max([b"\t", b",", b";", b"|"], key=first_line.count).decode()
 
 
 def _read_csv(path: Path) -> Iterator[RawRow]:
     csv.field_size_limit(LONGEST_LINE_BYTES)
-    with path.open("rb") as probe:
-        start = probe.read(65536)
-    first_line = start.split(b"\n", 1)[0]
-    delimiter = max([b"\t", b",", b";", b"|"], key=first_line.count).decode()
-    with io.TextIOWrapper(path.open("rb"), encoding="utf-8-sig", newline="") as file:
-        reader = csv.reader(file, delimiter=delimiter)
-        try:
-            header = [name.strip() for name in next(reader)]
-            if len(set(header)) != len(header):
-                raise DataError(_("two columns have the same name"), where=f"{path}:1")
-            for cells in reader:
-                if not cells:
-                    continue
-                where = f"{path}:{reader.line_num}"
-                if len(cells) != len(header):
-                    raise DataError(
-                        _("this row has {found} cells, the header has {wanted} columns").format(
-                            found=len(cells), wanted=len(header)
-                        ),
-                        where=where,
-                        fix=_("put quotes around cells that hold the delimiter {delimiter!r} or a line break").format(
-                            delimiter=delimiter
-                        ),
-                    )
-                yield where, dict(zip(header, cells, strict=True))
-        except csv.Error as error:
-            raise DataError(str(error), where=f"{path}:{reader.line_num}") from None
-        except UnicodeDecodeError:
-            for number, line in enumerate(path.open("rb"), 1):
-                _decode(line, f"{path}:{number}")
-            raise
+    delimiter = _delimiter(path)
+    fix = _("put quotes around cells that hold the delimiter {delimiter!r} or a line break").format(
+        delimiter=delimiter
+    )
+    header: list[str] | None = None
+    line = 0
+    reader = csv.reader(_csv_lines(path), delimiter=delimiter, strict=True)
+    try:
+        for cells in reader:
+            where, line = f"{path}:{line + 1}", reader.line_num
+            if not cells:
+                continue
+            if header is None:
+                header = _header(cells, where)
+                continue
+            if len(cells) != len(header):
+                raise DataError(
+                    _("this row has {found} cells, the header has {wanted} columns").format(
+                        found=len(cells), wanted=len(header)
+                    ),
+                    where=where,
+                    fix=fix,
+                )
+            yield where, dict(zip(header, cells, strict=True))
+    except csv.Error as error:
+        raise DataError(
+            _("the row that begins here is not CSV: {error}").format(error=error),
+            where=f"{path}:{line + 1}",
+            fix=_(
+                "a quote opened in a cell must be closed, and a quote inside it written twice; {more}"
+            ).format(more=fix),
+        ) from None
+
+
+def _header(cells: list[str], where: str) -> list[str]:
+    header = [name.strip() for name in cells]
+    twice = next((name for name in header if header.count(name) > 1), None)
+    if twice is not None:
+        raise DataError(
+            _("two columns have the same name, `{column}`").format(column=twice),
+            where=where,
+            fix=_("give every column its own name in the first line"),
+        )
+    return header
 
 
 def _read_parquet(path: Path) -> Iterator[RawRow]:
@@ -209,15 +296,29 @@ def _read_parquet(path: Path) -> Iterator[RawRow]:
 
     try:
         table = pq.ParquetFile(path)
+        _header(table.schema_arrow.names, str(path))
         number = 0
         for batch in table.iter_batches(batch_size=1000):
             for row in batch.to_pylist():
                 number += 1
                 yield _("{path}, row {number}").format(path=path, number=number), row
-    except pa.ArrowException as error:
+    except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
         raise DataError(
-            _("this is not a readable Parquet file: {error}").format(error=str(error).splitlines()[0]), where=str(path)
+            _("this is not a readable Parquet file: {error}").format(error=_first_line(error)),
+            where=str(path),
+            fix=_("write it again, for example with pandas: table.to_parquet(…)"),
         ) from None
+
+
+def _first_line(error: BaseException) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)
+
+
+def _hf_parts(source: str) -> tuple[str, str, str]:
+    """Path, configuration and split of `hf:PATH[:CONFIG][@SPLIT]`."""
+    name, _at, split = source.removeprefix("hf:").partition("@")
+    path, _colon, config = name.partition(":")
+    return path, config, split
 
 
 def _read_hf(source: str) -> Iterator[RawRow]:
@@ -226,21 +327,25 @@ def _read_hf(source: str) -> Iterator[RawRow]:
         import datasets
     except ImportError:
         raise MissingExtra(
-            _("a source of the form hf:… needs the package `datasets`"), fix=_("pip install 'afina[hub]'")
+            _("a source of the form hf:… needs the package `datasets`"),
+            fix=_("pip install 'afina[hub]'"),
         ) from None
-    name, _at, split = source.removeprefix("hf:").partition("@")
-    path, _colon, config = name.partition(":")
+    path, config, split = _hf_parts(source)
     datasets.disable_progress_bars()
     try:
         loaded = datasets.load_dataset(path, config or None, split=split or "train")
-    except (OSError, ValueError, ConnectionError, datasets.exceptions.DatasetsError) as error:
+    except Exception as error:  # what a dataset builder or the Hub's client may raise has no common kind
         raise DataError(
-            _("this dataset cannot be loaded: {error}").format(error=str(error).splitlines()[0]),
+            _("this dataset cannot be loaded: {error}").format(error=_first_line(error)),
             where=source,
-            fix=_("the form is hf:NAME[:CONFIG][@SPLIT]; offline, only a local folder or the cache works"),
+            fix=_(
+                "the form is hf:NAME[:CONFIG][@SPLIT]; offline, only a local folder or the cache works"
+            ),
         ) from None
     names = {
-        column: feature.names for column, feature in loaded.features.items() if isinstance(feature, datasets.ClassLabel)
+        column: feature.names
+        for column, feature in loaded.features.items()
+        if isinstance(feature, datasets.ClassLabel)
     }
     for number, row in enumerate(loaded, 1):
         for column, labels in names.items():

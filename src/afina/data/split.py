@@ -34,7 +34,9 @@ def units_of(clusters: Array, groups: Array | None) -> Array:
     return joined.roots()
 
 
-def split_rows(units: Array, labels: Array, shares: tuple[float, float, float], seed: int, label_names: list[str]) -> Array:
+def split_rows(
+    units: Array, labels: Array, shares: tuple[float, float, float], seed: int, label_names: list[str]
+) -> Array:
     """Assigns each row to a split; 0 train, 1 validation, 2 test.
 
     Units are taken in seeded order, the largest first, each to the split that lacks most of its labels
@@ -50,19 +52,21 @@ def split_rows(units: Array, labels: Array, shares: tuple[float, float, float], 
         DataError: when a split would be left without rows, or without one of the labels.
     """
     _names, compact = np.unique(units, return_inverse=True)
-    count, kinds = int(compact.max()) + 1, int(labels.max()) + 1
+    count, kinds = int(compact.max()) + 1, len(label_names)
     if count < 3:
         raise DataError(
-            _("the rows form only {count} groups that must stay together; a split needs at least 3").format(count=count),
+            _(
+                "the rows form only {count} groups that must stay together; a split needs at least 3"
+            ).format(count=count),
             fix=_("choose another data.split.group_by, or give more rows"),
         )
     totals = np.bincount(labels, minlength=kinds)
     rare = [label_names[kind] for kind in np.flatnonzero(totals < 3)]
     if rare:
         raise DataError(
-            _("too few rows with label {labels}: each label needs at least 3, one for each split").format(
-                labels=", ".join(repr(name) for name in rare)
-            ),
+            _(
+                "too few rows with label {labels}: each label needs at least 3, one for each split"
+            ).format(labels=", ".join(repr(name) for name in rare)),
             fix=_("add rows with these labels, or leave these labels out"),
         )
     tally = np.zeros((count, kinds), dtype=np.int64)
@@ -94,18 +98,25 @@ def split_rows(units: Array, labels: Array, shares: tuple[float, float, float], 
 
 
 def _fill_empty(chosen: Array, tally: Array, order: Array) -> None:
-    """Gives a split that lacks a label the smallest unit of train that holds it, while train keeps some."""
-    for split in (1, 2):
-        for kind in np.flatnonzero(tally[chosen == split].sum(axis=0) == 0):
-            holders = [unit for unit in order[::-1] if chosen[unit] == 0 and tally[unit, kind]]
-            if len(holders) > 1:
-                chosen[holders[0]] = split
+    """Gives a split that lacks a label the smallest unit with it that its own split can spare."""
+    for split in (2, 1, 0):
+        for kind in range(tally.shape[1]):
+            if tally[chosen == split, kind].any():
+                continue
+            holders = [unit for unit in order[::-1] if tally[unit, kind]]
+            holders.sort(key=lambda unit: int(chosen[unit]))  # train first: it has the most to give
+            for unit in holders:
+                left = tally[chosen == chosen[unit]].sum(axis=0) - tally[unit]
+                if (left[tally[unit] > 0] > 0).all():
+                    chosen[unit] = split
+                    break
 
 
 def limit_rows(splits: Array, labels: Array, units: Array, limit: int, seed: int) -> Array:
     """Which rows to keep so that train and validation have `limit` rows: a stratified, seeded part.
 
-    Each stratum (split, label, unit) keeps its share; test rows all stay.
+    Each stratum (split, label) keeps its share and at least one row, and within it each unit keeps its
+    share; test rows all stay.
 
     Returns:
         True for each kept row; shape [rows].
@@ -116,13 +127,21 @@ def limit_rows(splits: Array, labels: Array, units: Array, limit: int, seed: int
         return keep
     random = np.random.default_rng(seed)
     rows = random.permutation(rows)
-    strata = np.stack([splits[rows], labels[rows], units[rows]], axis=1)
+    within_unit, of_unit = _rank(np.stack([splits[rows], labels[rows], units[rows]], axis=1))
+    order = np.argsort((within_unit + random.random(len(rows))) / of_unit, kind="stable")
+    rows = rows[order]
+    within, of_stratum = _rank(np.stack([splits[rows], labels[rows]], axis=1))
+    position = np.where(within == 0, 0, (within + 0.5) / of_stratum)
+    keep[rows[np.argsort(position, kind="stable")[limit:]]] = False
+    return keep
+
+
+def _rank(strata: Array) -> tuple[Array, Array]:
+    """For each row its number within its stratum, and the size of that; each of shape [rows]."""
     _names, inverse, sizes = np.unique(strata, axis=0, return_inverse=True, return_counts=True)
     inverse = inverse.ravel()
     order = np.argsort(inverse, kind="stable")
     starts = np.concatenate([[0], np.cumsum(sizes)[:-1]])
-    rank = np.empty(len(rows))
-    rank[order] = np.arange(len(rows)) - starts[inverse[order]]
-    position = (rank + random.random(len(rows))) / sizes[inverse]
-    keep[rows[np.argsort(position, kind="stable")[limit:]]] = False
-    return keep
+    rank = np.empty(len(strata), dtype=np.int64)
+    rank[order] = np.arange(len(strata)) - starts[inverse[order]]
+    return rank, sizes[inverse]

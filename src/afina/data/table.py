@@ -44,8 +44,8 @@ class RowWriter:
                 "id": row.id,
                 "text": row.text,
                 "label": row.label,
-                "messages": json.dumps(row.messages, ensure_ascii=False) if row.messages else None,
-                "extra": json.dumps(row.extra, ensure_ascii=False),
+                "messages": json.dumps(row.messages) if row.messages else None,
+                "extra": json.dumps(row.extra),
                 "source": row.source,
                 "weight": row.weight,
             }

@@ -37,7 +37,9 @@ class Engine:
         path = release / "inference.json"
         if not path.exists():
             raise AfinaError(
-                _("this run has no trained model yet"), where=str(release), fix=_("finish it with `afina run`")
+                _("this run has no trained model yet"),
+                where=str(release),
+                fix=_("finish it with `afina run`"),
             )
         self.settings: InferenceSettings = read_settings(path)
         wanted = self.settings.base
@@ -98,7 +100,11 @@ class Engine:
 
     def reply(self, messages: list[dict[str, str]]) -> Iterator[str]:
         """The answer to a conversation, in pieces."""
-        if self.settings.kind == "generate" and self.settings.instruction and messages[0]["role"] != "system":
+        if (
+            self.settings.kind == "generate"
+            and self.settings.instruction
+            and messages[0]["role"] != "system"
+        ):
             messages = [{"role": "system", "content": self.settings.instruction}, *messages]
         return stream(self.model, self.tokens, messages, self.settings.generation)
 

@@ -64,7 +64,9 @@ def continue_text(model: Any, tokens: Tokens, text: str, settings: dict[str, Any
 
     given = torch.tensor([tokens.encode(text)], device=model.device)
     with measuring(model):
-        ids = model.generate(input_ids=given, attention_mask=torch.ones_like(given), **_options(settings))
+        ids = model.generate(
+            input_ids=given, attention_mask=torch.ones_like(given), **_options(settings)
+        )
     return str(tokens.tokenizer.decode(ids[0, given.shape[1] :], skip_special_tokens=True))
 
 

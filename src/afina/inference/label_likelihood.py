@@ -51,7 +51,9 @@ def label_logits(
                 for start, stop in branches:
                     positions[index, start:stop] = torch.arange(prompt, prompt + stop - start)
                     seen[index, start:stop, :prompt] = True
-                    seen[index, start:stop, start:stop] = torch.ones(stop - start, stop - start).tril().bool()
+                    seen[index, start:stop, start:stop] = (
+                        torch.ones(stop - start, stop - start).tril().bool()
+                    )
             states = decoder(model)(
                 input_ids=ids.to(device),
                 position_ids=positions.to(device),

@@ -38,7 +38,9 @@ class PooledHead:
         """Writes the head as safetensors."""
         from safetensors.numpy import save_file
 
-        tensors = {name: np.ascontiguousarray(value, dtype=np.float32) for name, value in vars(self).items()}
+        tensors = {
+            name: np.ascontiguousarray(value, dtype=np.float32) for name, value in vars(self).items()
+        }
         with atomic(path) as temporary:
             save_file(tensors, str(temporary), metadata={"schema": "afina/pooled_head/1"})
 
@@ -58,6 +60,8 @@ def features_of(
     check: Callable[[int], None] = lambda _tokens: None,
 ) -> Array:
     """Mean states of texts; [rows, hidden]. `check` is called before each batch with its tokens."""
+    if not encoded:
+        return np.zeros((0, model.config.hidden_size), dtype=np.float32)
     features: list[Any] = [None] * len(encoded)
     with measuring(model):
         for batch in every_row(encoded, pad, str(model.device), token_budget):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -56,12 +56,20 @@ def write_settings(path: Path, settings: InferenceSettings) -> None:
 
 
 def read_settings(path: Path) -> InferenceSettings:
-    """Reads inference.json. Raises AfinaError for one of another version."""
+    """Reads inference.json. Raises AfinaError for one of another version or with other keys."""
     value = read_json(path)
-    schema = value.pop("schema", None)
+    schema = value.pop("schema", None) if isinstance(value, dict) else None
     if schema != INFERENCE_SCHEMA:
         raise AfinaError(
             _("this release is of another version ({schema})").format(schema=schema),
+            where=str(path),
+            fix=_("use the version of Afina that made it"),
+        )
+    known = {item.name for item in fields(InferenceSettings)}
+    wrong = sorted((known - {"generation"} - set(value)) | (set(value) - known))
+    if wrong:
+        raise AfinaError(
+            _("this file has missing or unknown keys: {keys}").format(keys=", ".join(wrong)),
             where=str(path),
             fix=_("use the version of Afina that made it"),
         )

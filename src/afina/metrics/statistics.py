@@ -36,7 +36,9 @@ def wilson(hits: int, count: int) -> Interval:
     share = hits / count
     middle = (share + z * z / (2 * count)) / (1 + z * z / count)
     half = z * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count)) / (1 + z * z / count)
-    return Interval(max(0.0, middle - half), min(1.0, middle + half), "Wilson score")
+    low = max(0.0, middle - half) if hits else 0.0
+    high = min(1.0, middle + half) if hits < count else 1.0
+    return Interval(low, high, "Wilson score")
 
 
 def resamples(count: int, groups: Array | None, seed: int, times: int = RESAMPLES) -> Iterator[Array]:
@@ -75,8 +77,7 @@ def bootstrap(metric: Callable[[Array], float], count: int, groups: Array | None
 def _percentiles(
     metric: Callable[[Array], float], count: int, groups: Array | None, seed: int
 ) -> Interval:
-    values = np.array([metric(rows) for rows in resamples(count, groups, seed)])
-    values = values[np.isfinite(values)]
+    values = _finite([metric(rows) for rows in resamples(count, groups, seed)])
     name = "row bootstrap" if groups is None else "group bootstrap"
     if len(values) < RESAMPLES // 2:
         return Interval(math.nan, math.nan, name)
@@ -125,9 +126,12 @@ def compare(
     count = len(a)
     everything = np.arange(count)
     difference = metric(a, everything) - metric(b, everything)
-    values = np.array([metric(a, rows) - metric(b, rows) for rows in resamples(count, groups, seed)])
-    values = values[np.isfinite(values)]
+    values = _finite([metric(a, rows) - metric(b, rows) for rows in resamples(count, groups, seed)])
     name = "row bootstrap" if groups is None else "group bootstrap"
+    if groups is not None and (not len(values) or np.ptp(values) == 0):
+        # Groups that are all alike show no spread; a width of zero would claim certainty.
+        values = _finite([metric(a, rows) - metric(b, rows) for rows in resamples(count, None, seed)])
+        name = "row bootstrap"
     low, high = np.percentile(values, [2.5, 97.5]) if len(values) else (math.nan, math.nan)
     interval = Interval(float(low), float(high), name)
     if right is not None and groups is None:
@@ -140,6 +144,11 @@ def compare(
     if math.isfinite(detectable) and low <= 0 <= high and abs(difference) > 1e-12:
         needed = math.ceil(count * (detectable / abs(difference)) ** 2)
     return Comparison(difference, interval, p_value, test, detectable, needed)
+
+
+def _finite(values: list[float]) -> Array:
+    found = np.array(values)
+    return np.asarray(found[np.isfinite(found)])
 
 
 def mcnemar_mid_p(right_a: Array, right_b: Array) -> float:

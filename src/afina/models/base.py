@@ -6,17 +6,17 @@ the rest of Afina reads.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from afina.errors import BaseModelError
+from afina.errors import AfinaError, BaseModelError
 from afina.language import _
 from afina.models.embedded import EMBEDDED_HUB_ID, embedded_gguf
 from afina.models.gguf_file import unpack_gguf
+from afina.models.hub_errors import hub_answers, hub_error
 from afina.runs.files import read_json, sha256_of, sha256_of_value, write_json
 from afina.runs.store import cache_folder
 
@@ -42,7 +42,9 @@ class FoundBase:
         return {**asdict(self), "folder": str(self.folder)}
 
 
-def find_base(model: str, revision: str | None, say: Callable[[str], None] = lambda _text: None) -> FoundBase:
+def find_base(
+    model: str, revision: str | None, say: Callable[[str], None] = lambda _text: None
+) -> FoundBase:
     """The base model that a recipe names, ready in a local folder.
 
     Raises:
@@ -65,9 +67,9 @@ def find_base(model: str, revision: str | None, say: Callable[[str], None] = lam
         folder, commit = _from_hub(model, revision, say)
         return FoundBase(model, commit, folder, weights_sha256(folder))
     raise BaseModelError(
-        _("`{model}` is neither `embedded`, nor a folder or .gguf file here, nor a Hub id (OWNER/NAME)").format(
-            model=model
-        ),
+        _(
+            "`{model}` is neither `embedded`, nor a folder or .gguf file here, nor a Hub id (OWNER/NAME)"
+        ).format(model=model),
         fix=_("check base.model; relative paths start at the current folder"),
     )
 
@@ -77,7 +79,9 @@ def require_llama(config: dict[str, Any], where: str) -> None:
     kind = config.get("model_type")
     if kind != "llama":
         raise BaseModelError(
-            _("this is a model of type `{kind}`; Afina tunes Llama-architecture models only").format(kind=kind),
+            _("this is a model of type `{kind}`; Afina tunes Llama-architecture models only").format(
+                kind=kind
+            ),
             where=where,
             fix=_("choose a base whose config.json says model_type: llama"),
         )
@@ -91,7 +95,14 @@ def _config_of(folder: Path) -> dict[str, Any]:
             where=str(folder),
             fix=_("point base.model at a folder made by save_pretrained, or at a .gguf file"),
         )
-    return dict(read_json(path))
+    config = read_json(path)
+    if not isinstance(config, dict):
+        raise BaseModelError(
+            _("this file is damaged: it does not hold a model's settings"),
+            where=str(path),
+            fix=_("copy it again from where the model came from"),
+        )
+    return config
 
 
 def _require_safetensors(folder: Path) -> None:
@@ -117,57 +128,26 @@ def weights_sha256(folder: Path) -> str:
 
 def _from_hub(model: str, revision: str | None, say: Callable[[str], None]) -> tuple[Path, str]:
     """Downloads a Hub model, its config first, so that a refusal costs nothing."""
-    import httpx
     from huggingface_hub import hf_hub_download, snapshot_download
-    from huggingface_hub.errors import (
-        GatedRepoError,
-        HfHubHTTPError,
-        LocalEntryNotFoundError,
-        OfflineModeIsEnabled,
-        RepositoryNotFoundError,
-        RevisionNotFoundError,
-    )
 
     where = f"{model}@{revision}" if revision else model
+    offline = not hub_answers()
     try:
-        config = Path(hf_hub_download(model, "config.json", revision=revision))
-        require_llama(json.loads(config.read_text(encoding="utf-8")), where)
+        config = Path(hf_hub_download(model, "config.json", revision=revision, local_files_only=offline))
+        require_llama(_config_of(config.parent), where)
         say(_("base model {model}: from the Hub or its cache").format(model=where))
         folder = Path(
             snapshot_download(
                 model,
                 revision=revision,
+                local_files_only=offline,
                 allow_patterns=["*.json", "*.safetensors", "tokenizer.model", "*.jinja"],
                 ignore_patterns=["original/*"],
             )
         )
-    except GatedRepoError:
-        raise BaseModelError(
-            _("the licence of this model has not been accepted with your account"),
-            where=where,
-            fix=_(
-                "open https://huggingface.co/{model} while logged in, accept the licence, then run "
-                "`hf auth login` (or set HF_TOKEN) and try again"
-            ).format(model=model),
-        ) from None
-    except RevisionNotFoundError:
-        raise BaseModelError(
-            _("the Hub has this model, but not this revision"), where=where, fix=_("check base.revision")
-        ) from None
-    except RepositoryNotFoundError:
-        raise BaseModelError(
-            _("the Hub has no such model, or it is private and you are not logged in"),
-            where=where,
-            fix=_("check base.model; for a private or gated model run `hf auth login`"),
-        ) from None
-    except (LocalEntryNotFoundError, OfflineModeIsEnabled, httpx.HTTPError, HfHubHTTPError, OSError) as error:
-        raise BaseModelError(
-            _("the Hub cannot be reached, and this model is not in the local cache"),
-            where=where,
-            fix=_(
-                "connect once to download it, use `base: embedded`, or point base.model at a folder or .gguf "
-                "file ({error})"
-            ).format(error=type(error).__name__),
-        ) from None
+    except AfinaError:
+        raise
+    except Exception as error:
+        raise hub_error(error, model, where) from None
     _require_safetensors(folder)
     return folder, folder.name

@@ -38,7 +38,9 @@ def embedded_gguf() -> Path:
     found = sha256_of(path)
     if found != EMBEDDED_SHA256:
         raise BaseModelError(
-            _("the embedded base model's file is not the expected one (SHA-256 {found})").format(found=found),
+            _("the embedded base model's file is not the expected one (SHA-256 {found})").format(
+                found=found
+            ),
             where=str(path),
             fix=_("run `afina base install` again"),
         )

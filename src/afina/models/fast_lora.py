@@ -16,7 +16,13 @@ import torch
 from peft.tuners.lora.layer import Linear as PeftLinear
 
 # Layers that read the same tensor share a mask: q, k and v; gate and up.
-_SHARED_INPUT = {"q_proj": "attention", "k_proj": "attention", "v_proj": "attention", "gate_proj": "mlp", "up_proj": "mlp"}
+_SHARED_INPUT = {
+    "q_proj": "attention",
+    "k_proj": "attention",
+    "v_proj": "attention",
+    "gate_proj": "mlp",
+    "up_proj": "mlp",
+}
 
 
 class DropoutMasks:
@@ -31,7 +37,8 @@ class DropoutMasks:
         self.rate = rate
         self._seed = seed
         self._place = (0, 0)
-        self._kept: tuple[str, int, Any, Any] | None = None
+        # The input itself is held, not its id: a freed tensor's id is soon another one's.
+        self._kept: tuple[str, Any, Any, Any] | None = None
 
     def at(self, step: int, micro_batch: int) -> None:
         """Says which forward pass comes next."""
@@ -45,11 +52,11 @@ class DropoutMasks:
             key: names the input; layers with an equal key and the same tensor get the same mask.
             inputs: [..., features]; no gradient flows through the result.
         """
-        if self._kept is not None and self._kept[:2] == (key, id(inputs)):
+        if self._kept is not None and self._kept[0] == key and self._kept[1] is inputs:
             return self._kept[2], self._kept[3]
         mask = self._mask(key, inputs)
         dropped = inputs.detach() * mask
-        self._kept = (key, id(inputs), dropped, mask)
+        self._kept = (key, inputs, dropped, mask)
         return dropped, mask
 
     def _mask(self, key: str, inputs: Any) -> Any:
@@ -60,15 +67,22 @@ class DropoutMasks:
             drawn = np.frombuffer(random.bytes(2 * inputs.numel()), dtype=np.uint16)
             return torch.from_numpy(drawn >= round(self.rate * 65536)).view(inputs.shape)
         generator = torch.Generator(inputs.device)
-        generator.manual_seed(int(np.random.SeedSequence(state).generate_state(1, np.uint64)[0] >> np.uint64(1)))
+        generator.manual_seed(
+            int(np.random.SeedSequence(state).generate_state(1, np.uint64)[0] >> np.uint64(1))
+        )
         return torch.rand(inputs.shape, generator=generator, device=inputs.device) >= self.rate
 
 
 class _LoraFunction(torch.autograd.Function):
-    """y = x Wᵀ + scale · (x ∘ mask) Aᵀ Bᵀ, W frozen. Shapes: x [rows, in], A [rank, in], B [out, rank]."""
+    """y = x Wᵀ + scale · (x ∘ mask) Aᵀ Bᵀ, W frozen.
+
+    Shapes: x [rows, in], A [rank, in], B [out, rank].
+    """
 
     @staticmethod
-    def forward(ctx: Any, x: Any, dropped: Any, mask: Any, weight: Any, a: Any, b: Any, scale: float) -> Any:
+    def forward(
+        ctx: Any, x: Any, dropped: Any, mask: Any, weight: Any, a: Any, b: Any, scale: float
+    ) -> Any:
         low_a, low_b = a.to(x.dtype), b.to(x.dtype)
         inner = dropped @ low_a.T
         result = torch.addmm(x @ weight.T, inner, low_b.T, alpha=scale)
@@ -92,7 +106,7 @@ class _LoraFunction(torch.autograd.Function):
         return grad_x, None, None, None, grad_a, grad_b, None
 
 
-class FastLoraLinear(PeftLinear):
+class FastLoraLinear(PeftLinear):  # type: ignore[misc]
     """peft's LoRA linear layer; training one adapter of plain LoRA takes the fast way."""
 
     masks: DropoutMasks | None = None
@@ -124,7 +138,9 @@ class FastLoraLinear(PeftLinear):
             dropped, mask = dropped.view(flat.shape), mask.view(flat.shape)
             scale /= 1 - self.masks.rate
         a, b = self.lora_A[name].weight, self.lora_B[name].weight
-        result = _LoraFunction.apply(flat, dropped, mask, weight, a, b, scale)
+        result = _LoraFunction.apply(  # type: ignore[no-untyped-call]
+            flat, dropped, mask, weight, a, b, scale
+        )
         return result.view(*x.shape[:-1], result.shape[-1])
 
 

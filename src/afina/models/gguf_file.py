@@ -61,7 +61,9 @@ def _require_llama_gguf(path: Path) -> None:
         ) from None
     if kind != "llama":
         raise BaseModelError(
-            _("this is a model of type `{kind}`; Afina tunes Llama-architecture models only").format(kind=kind),
+            _("this is a model of type `{kind}`; Afina tunes Llama-architecture models only").format(
+                kind=kind
+            ),
             where=str(path),
             fix=_("choose a GGUF file whose general.architecture is llama"),
         )

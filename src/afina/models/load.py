@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -38,16 +39,35 @@ def load_model(folder: Path, precision: str, bits: int = 16) -> Any:
         options["quantization_config"] = _quantization(bits, dtype)
         options["device_map"] = {"": device()}
     try:
-        model = AutoModelForCausalLM.from_pretrained(
-            str(folder), dtype=dtype, attn_implementation="sdpa", local_files_only=True, **options
+        model, loaded = AutoModelForCausalLM.from_pretrained(
+            str(folder),
+            dtype=dtype,
+            attn_implementation="sdpa",
+            local_files_only=True,
+            output_loading_info=True,
+            **options,
         )
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except AfinaError:
+        raise
+    except Exception as error:  # the readers in Rust raise kinds of their own for damaged files
         from afina.runs.files import storage_error
 
         raise storage_error(error) or BaseModelError(
-            _("this model could not be loaded: {error}").format(error=str(error).splitlines()[0]),
+            _("this model could not be loaded: {error}").format(
+                error=(str(error).splitlines() or [""])[0]
+            ),
             where=str(folder),
+            fix=_("copy or download the model again"),
         ) from None
+    missing = sorted(loaded["missing_keys"])
+    if missing:  # transformers would fill them with random numbers
+        raise BaseModelError(
+            _("the weights of this model lack {count} tensors: {names}").format(
+                count=len(missing), names=", ".join(missing[:5])
+            ),
+            where=str(folder),
+            fix=_("copy or download the model again"),
+        )
     if bits not in (4, 8):
         model = model.to(device())
     model.requires_grad_(False)
@@ -94,15 +114,30 @@ def attach_adapter(model: Any, adapter: Adapter, base_id: str, seed: int) -> Any
         use_rslora=adapter.kind == "rslora",
         use_dora=adapter.kind == "dora",
         task_type="CAUSAL_LM",
-        base_model_name_or_path=base_id,
     )
     if not getattr(model, "is_quantized", False):
         config._register_custom_module({torch.nn.Linear: FastLoraLinear})
-    tuned = get_peft_model(model, config)
+    with _without_future_warnings():
+        tuned = get_peft_model(model, config)
     tuned.peft_config["default"].base_model_name_or_path = base_id
     tuned.dropout_masks = DropoutMasks(adapter.dropout, seed)
     give_masks(tuned, tuned.dropout_masks)
     return tuned
+
+
+def checkpoint_activations(model: Any) -> None:
+    """From here on, the backward pass computes activations again instead of keeping them."""
+    model.enable_input_require_grads()
+    with _without_future_warnings():
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+
+
+@contextmanager
+def _without_future_warnings() -> Iterator[None]:
+    """What peft will have to change in its calls of transformers is nothing to tell a person."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        yield
 
 
 def load_adapter(model: Any, folder: Path) -> Any:
@@ -110,7 +145,8 @@ def load_adapter(model: Any, folder: Path) -> Any:
     from peft import PeftModel
 
     try:
-        tuned = PeftModel.from_pretrained(model, str(folder), local_files_only=True)
+        with _without_future_warnings():
+            tuned = PeftModel.from_pretrained(model, str(folder), local_files_only=True)
     except (OSError, ValueError, RuntimeError, KeyError) as error:
         raise AfinaError(
             _("this adapter could not be loaded on this base model: {error}").format(

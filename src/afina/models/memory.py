@@ -68,7 +68,7 @@ def adapter_parameters(config: dict[str, Any], recipe: Recipe) -> int:
     }
     targets = list(sides) if recipe.adapter.targets == "all-linear" else recipe.adapter.targets
     per_layer = sum(sides[name] for name in targets)
-    return recipe.adapter.rank * per_layer * int(config["num_hidden_layers"])
+    return int(recipe.adapter.rank * per_layer * config["num_hidden_layers"])
 
 
 def estimate_memory(

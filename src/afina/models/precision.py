@@ -1,4 +1,4 @@
-"""Which number format pays on this machine: a measurement of a few milliseconds, not a table of names."""
+"""Which number format pays on this machine: measured in milliseconds, not looked up."""
 
 from __future__ import annotations
 

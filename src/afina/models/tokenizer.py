@@ -23,12 +23,20 @@ LLAMA3_TEMPLATE = (
 # For a Llama-architecture base with neither a template nor Llama 3's tokens.
 PLAIN_TEMPLATE = (
     "{% for message in messages %}{{ message['role'] }}: {{ message['content'] | trim }}"
-    "{% if message['role'] == 'assistant' %}{{ eos_token }}{% endif %}\n{% endfor %}"
+    # A bare line break after a block would be trimmed: transformers renders with trim_blocks.
+    "{% if message['role'] == 'assistant' %}{{ eos_token }}{% endif %}{{ '\n' }}{% endfor %}"
     "{% if add_generation_prompt %}assistant: {% endif %}"
 )
 
 _END_TOKENS = ("<|end_of_text|>", "<|eom_id|>", "<|eot_id|>", "<|im_end|>")
-_PAD_TOKENS = ("<|finetune_right_pad_id|>", "<|reserved_special_token_0|>", "<pad>", "<|pad|>", "<empty_output>", "<unk>")
+_PAD_TOKENS = (
+    "<|finetune_right_pad_id|>",
+    "<|reserved_special_token_0|>",
+    "<pad>",
+    "<|pad|>",
+    "<empty_output>",
+    "<unk>",
+)
 
 
 @dataclass(frozen=True)
@@ -70,7 +78,9 @@ class Tokens:
         except Exception as error:  # Jinja templates raise their own kinds
             roles = ", ".join(message["role"] for message in messages)
             raise BaseModelError(
-                _("the base model's chat template refuses the roles {roles}: {error}").format(roles=roles, error=error)
+                _("the base model's chat template refuses the roles {roles}: {error}").format(
+                    roles=roles, error=error
+                )
             ) from None
 
     def encode(self, text: str) -> list[int]:
@@ -92,17 +102,33 @@ def load_tokens(folder: Path, template: str | None = None, date: str = FROZEN_DA
         folder: holds tokenizer.json.
         template: the template kept in inference.json; empty takes the tokenizer's own.
         date: the frozen date kept in inference.json.
+    Raises:
+        BaseModelError: when there is no tokenizer that can be read.
     """
     from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
+    except Exception as error:  # the Rust library raises a bare Exception for a damaged file
+        raise BaseModelError(
+            _("this model has no tokenizer that can be read: {error}").format(
+                error=str(error).splitlines()[0]
+            ),
+            where=str(folder),
+            fix=_("put tokenizer.json and tokenizer_config.json of the base model into its folder"),
+        ) from None
     if not tokenizer.is_fast:
-        raise BaseModelError(_("this model's tokenizer has no fast form (tokenizer.json)"), where=str(folder))
+        raise BaseModelError(
+            _("this model's tokenizer has no fast form (tokenizer.json)"), where=str(folder)
+        )
     return tokens_of(tokenizer, _end_ids(folder), template, date)
 
 
 def tokens_of(
-    tokenizer: Any, more_ends: set[int] | None = None, template: str | None = None, date: str = FROZEN_DATE
+    tokenizer: Any,
+    more_ends: set[int] | None = None,
+    template: str | None = None,
+    date: str = FROZEN_DATE,
 ) -> Tokens:
     """The ids and texts of a tokenizer; see Tokens."""
     vocabulary = tokenizer.get_vocab()
@@ -113,7 +139,10 @@ def tokens_of(
         raise BaseModelError(_("this model's tokenizer has no end token"))
     pad = tokenizer.pad_token_id
     if pad is None or pad in ends:
-        pad = next((vocabulary[token] for token in _PAD_TOKENS if vocabulary.get(token, -1) not in {-1, *ends}), None)
+        pad = next(
+            (vocabulary[token] for token in _PAD_TOKENS if vocabulary.get(token, -1) not in {-1, *ends}),
+            None,
+        )
         if pad is None:
             # Padding is masked by position, never by id, so any id that ends nothing will do.
             pad = min(set(range(len(vocabulary))) - ends)

@@ -25,19 +25,43 @@ def card(run: Run, recipe: Recipe, evaluation: dict[str, Any]) -> str:
     lines = ["---", yaml.safe_dump(head, sort_keys=False).strip(), "---", "", f"# {recipe.name}", ""]
     lines.append(
         _("A {kind} adapter of rank {rank} for `{base}`, made by Afina in run `{run}`.").format(
-            kind=recipe.adapter.kind, rank=recipe.adapter.rank, base=settings["base"]["id"], run=run.title
+            kind=recipe.adapter.kind,
+            rank=recipe.adapter.rank,
+            base=settings["base"]["id"],
+            run=run.title,
         )
     )
     sources = ", ".join(f"`{source}`" for source in audit["sources"])
-    lines += ["", _("Trained on {rows:,} rows of {sources}.").format(rows=audit["splits"]["train"]["rows"], sources=sources)]
+    lines += [
+        "",
+        _("Trained on {rows:,} rows of {sources}.").format(
+            rows=audit["splits"]["train"]["rows"], sources=sources
+        ),
+    ]
     if "builtin:phishing" in audit["sources"]:
-        lines.append(_("The built-in corpus was written by a machine: measure on your own mail before relying on it."))
+        lines.append(
+            _(
+                "The built-in corpus was written by a machine: measure on your own mail before relying "
+                "on it."
+            )
+        )
     header = [_("model"), _("test set"), _("metric"), _("value"), _("95 % interval"), _("rows")]
     lines += ["", "| " + " | ".join(header) + " |", "|---|---|---|---|---|---|"]
     for line in evaluation["results"]:
         low, high = line["ci95"]
         interval = f"{low:.3f} - {high:.3f}" if low is not None and high is not None else "-"
-        cells = [line["model"], line["set"], line["metric"], f"{line['value']:.3f}", interval, str(line["n"])]
+        cells = [
+            line["model"],
+            line["set"],
+            line["metric"],
+            f"{line['value']:.3f}",
+            interval,
+            str(line["n"]),
+        ]
         lines.append("| " + " | ".join(cells) + " |")
-    lines += ["", _("How to ask it is written in `inference.json`; plain PEFT loads the folder `adapter`."), ""]
+    lines += [
+        "",
+        _("How to ask it is written in `inference.json`; plain PEFT loads the folder `adapter`."),
+        "",
+    ]
     return "\n".join(lines)

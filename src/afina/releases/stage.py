@@ -12,7 +12,16 @@ from afina.runs.folder import Run, recipe_hash
 from afina.runs.stages import state_of
 
 MANIFEST_SCHEMA = "afina/manifest/1"
-PACKAGES = ("afina", "torch", "transformers", "peft", "safetensors", "tokenizers", "numpy", "scikit-learn")
+PACKAGES = (
+    "afina",
+    "torch",
+    "transformers",
+    "peft",
+    "safetensors",
+    "tokenizers",
+    "numpy",
+    "scikit-learn",
+)
 
 
 def release(run: Run, recipe: Recipe) -> None:

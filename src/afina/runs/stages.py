@@ -8,6 +8,7 @@ import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -144,8 +145,9 @@ def stage_key(run: Run, stage: Stage) -> str:
     )
 
 
+@cache
 def code_hash(packages: tuple[str, ...]) -> str:
-    """SHA-256 over the source files of the named parts of afina."""
+    """SHA-256 over the source files of the named parts of afina, as they were when first asked for."""
     digest = hashlib.sha256()
     for package in sorted(packages):
         place = _PACKAGE / package

@@ -38,7 +38,9 @@ def save_checkpoint(
         write_json(temporary / "state.json", {"schema": CHECKPOINT_SCHEMA, **state})
 
 
-def load_checkpoint(folder: Path, weights: dict[str, Any], optimizer: Any, names: list[str]) -> dict[str, Any]:
+def load_checkpoint(
+    folder: Path, weights: dict[str, Any], optimizer: Any, names: list[str]
+) -> dict[str, Any]:
     """Puts a checkpoint's tensors in place and returns its state."""
     import torch
     from safetensors.torch import load_file
@@ -47,10 +49,15 @@ def load_checkpoint(folder: Path, weights: dict[str, Any], optimizer: Any, names
     moments = load_file(str(folder / "optimizer.safetensors"))
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     for name, parameter in zip(names, parameters, strict=True):
-        kept = {key.rpartition("/")[2]: value for key, value in moments.items() if key.rpartition("/")[0] == name}
+        kept = {
+            key.rpartition("/")[2]: value
+            for key, value in moments.items()
+            if key.rpartition("/")[0] == name
+        }
         if kept:
             optimizer.state[parameter] = {
-                key: value if key == "step" else value.to(parameter.device) for key, value in kept.items()
+                key: value if key == "step" else value.to(parameter.device)
+                for key, value in kept.items()
             }
     random = load_file(str(folder / "random.safetensors"))
     torch.set_rng_state(random["cpu"])

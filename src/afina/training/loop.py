@@ -77,6 +77,11 @@ class Trainer:
         self.progress = Progress()
         self._lengths = [len(item.ids) for item in train.encoded]
         first = self._order(0)
+        if not first:
+            raise AfinaError(
+                _("the weights of the sources leave no row for the first epoch"),
+                fix=_("raise the weights in data.train, or give more rows"),
+            )
         self.steps_per_epoch = len(first)
         self.total = self.steps_per_epoch * recipe.train.epochs
         self.weights = {name: p for name, p in model.named_parameters() if p.requires_grad}
@@ -87,7 +92,10 @@ class Trainer:
         self._names = decayed + others
         self.optimizer = torch.optim.AdamW(
             [
-                {"params": [self.weights[name] for name in decayed], "weight_decay": recipe.train.weight_decay},
+                {
+                    "params": [self.weights[name] for name in decayed],
+                    "weight_decay": recipe.train.weight_decay,
+                },
                 {"params": [self.weights[name] for name in others], "weight_decay": 0.0},
             ],
             lr=recipe.train.learning_rate,
@@ -108,7 +116,11 @@ class Trainer:
             state = load_checkpoint(newest, self.weights, self.optimizer, self._names)
             self.progress = Progress(**{name: state[name] for name in vars(self.progress)})
             self._forget_lines_after(self.progress.step)
-            self.run.say(_("going on after step {step} of {total}").format(step=self.progress.step, total=self.total))
+            self.run.say(
+                _("going on after step {step} of {total}").format(
+                    step=self.progress.step, total=self.total
+                )
+            )
         else:
             torch.manual_seed(self.recipe.seed)
             self.run.path("metrics.jsonl").unlink(missing_ok=True)
@@ -129,18 +141,22 @@ class Trainer:
         return self.progress.ended or self.progress.step >= self.total
 
     def _order(self, epoch: int) -> list[list[int]]:
-        return epoch_order(self._lengths, self.train.weights, self.recipe.train.batch_rows, self.recipe.seed, epoch)
+        return epoch_order(
+            self._lengths, self.train.weights, self.recipe.train.batch_rows, self.recipe.seed, epoch
+        )
 
     def _step(self, stop: StopSignal) -> None:
         """One optimizer step, and what is due after it."""
         now, settings = self.progress, self.recipe.train
         order = self._order(now.epoch)
-        if now.position >= len(order):
+        while now.position >= len(order):  # weights below 1 may leave an epoch without rows
             now.epoch, now.position = now.epoch + 1, 0
             order = self._order(now.epoch)
         rows = order[now.position]
         started = time.monotonic()
-        rate = learning_rate_at(now.step, self.total, settings.learning_rate, settings.schedule, settings.warmup_ratio)
+        rate = learning_rate_at(
+            now.step, self.total, settings.learning_rate, settings.schedule, settings.warmup_ratio
+        )
         loss, tokens = self._update(rows, rate)
         now.step, now.position, now.tokens = now.step + 1, now.position + 1, now.tokens + tokens
         seconds = time.monotonic() - started
@@ -170,22 +186,18 @@ class Trainer:
             loss = self.objective.loss(self.model, batch) / units
             value = float(loss.detach())
             if not math.isfinite(value):
-                raise AfinaError(
-                    _("the loss is not finite at step {step}").format(step=self.progress.step + 1),
-                    where=_("rows {ids}").format(ids=", ".join(self.train.ids[row] for row in group)),
-                    fix=_("lower train.learning_rate, set train.precision: fp32, or look at these rows"),
-                )
+                what = _("the loss is not finite at step {step}")
+                raise not_finite(what.format(step=self.progress.step + 1), self.train, group)
             loss.backward()
             total, tokens = total + value, tokens + batch.tokens
-        norm = torch.nn.utils.clip_grad_norm_(list(self.weights.values()), self.recipe.train.max_grad_norm)
+        norm = torch.nn.utils.clip_grad_norm_(
+            list(self.weights.values()), self.recipe.train.max_grad_norm
+        )
         if not math.isfinite(float(norm)):
-            raise AfinaError(
-                _("the gradient is not finite at step {step}").format(step=self.progress.step + 1),
-                where=_("rows {ids}").format(ids=", ".join(self.train.ids[row] for row in rows)),
-                fix=_("lower train.learning_rate, set train.precision: fp32, or look at these rows"),
-            )
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
+            what = _("the gradient is not finite at step {step}")
+            raise not_finite(what.format(step=self.progress.step + 1), self.train, rows)
+        for parameters in self.optimizer.param_groups:
+            parameters["lr"] = rate
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         return total, tokens
@@ -198,8 +210,12 @@ class Trainer:
             budget = 2 * self.recipe.train.micro_batch_tokens
             for batch in every_row(self.validation.encoded, self.pad, str(self.model.device), budget):
                 # Stopping here loses only this validation: the last checkpoint is before it.
-                stop.check(self._save if now.step == 0 else (lambda: None))
-                total += float(self.validation_objective.loss(self.model, batch))
+                stop.check()
+                loss = float(self.validation_objective.loss(self.model, batch))
+                if not math.isfinite(loss):
+                    what = _("the validation loss is not finite after step {step}")
+                    raise not_finite(what.format(step=now.step), self.validation, batch.rows)
+                total += loss
         everything = list(range(len(self.validation.encoded)))
         loss = total / self.validation_objective.units(self.validation.encoded, everything)
         self._write_line("validation", loss, None, None)
@@ -211,14 +227,20 @@ class Trainer:
         patience = self.recipe.train.patience
         now.ended = patience is not None and now.worse >= patience
         if now.ended:
-            self.run.say(_("stopping early: {count} validations without a better loss").format(count=now.worse))
+            self.run.say(
+                _("stopping early: {count} validations without a better loss").format(count=now.worse)
+            )
         if self.sample is not None:
             self.sample(self.model, now.step)
 
     def _save(self) -> None:
         folder = self.run.path("checkpoints")
         save_checkpoint(
-            folder / f"step-{self.progress.step}", self.weights, self.optimizer, self._names, vars(self.progress)
+            folder / f"step-{self.progress.step}",
+            self.weights,
+            self.optimizer,
+            self._names,
+            vars(self.progress),
         )
         drop_older(folder)
         self.run.publish()
@@ -238,7 +260,9 @@ class Trainer:
         }
         with self.run.path("metrics.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
-        shown = _("step {step}/{total} loss {loss:.3f}").format(step=now.step, total=self.total, loss=loss)
+        shown = _("step {step}/{total} loss {loss:.3f}").format(
+            step=now.step, total=self.total, loss=loss
+        )
         if self.objective.has_perplexity:
             shown += _(" perplexity {value:.2f}").format(value=line["perplexity"])
         if split == "validation":
@@ -251,11 +275,21 @@ class Trainer:
             self.run.progress(shown)
 
     def _forget_lines_after(self, step: int) -> None:
-        """Takes back what was written to metrics.jsonl after the checkpoint that training goes on from."""
+        """Takes back the lines of metrics.jsonl after the checkpoint that training goes on from."""
         path = self.run.path("metrics.jsonl")
         lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
         kept = [line for line in lines if _step_of(line) <= step]
         path.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+
+
+def not_finite(what: str, rows: TrainingRows, numbers: list[int]) -> AfinaError:
+    """The error for an overflow or a NaN: names the rows by id, each once, twenty at most."""
+    ids = list(dict.fromkeys(rows.ids[row] for row in numbers))
+    return AfinaError(
+        what,
+        where=_("rows {ids}").format(ids=", ".join(ids[:20]) + (", …" if len(ids) > 20 else "")),
+        fix=_("lower train.learning_rate, set train.precision: fp32, or look at these rows"),
+    )
 
 
 def _step_of(line: str) -> float:

@@ -11,6 +11,7 @@ import numpy as np
 from afina.data.chat import Encoded, encode_row, question_of
 from afina.data.roles import Row
 from afina.data.table import read_rows
+from afina.errors import DataError
 from afina.inference.generate import answer, continue_text, generation_settings
 from afina.inference.label_likelihood import label_logits
 from afina.inference.pooled import PooledHead, features_of, load_head
@@ -18,7 +19,7 @@ from afina.inference.settings import InferenceSettings, write_settings
 from afina.language import _
 from afina.metrics.calibration import fit_temperature
 from afina.models.base import FoundBase
-from afina.models.load import attach_adapter, load_model
+from afina.models.load import attach_adapter, checkpoint_activations, load_model
 from afina.models.memory import estimate_memory, free_bytes
 from afina.models.precision import choose_precision
 from afina.models.tokenizer import Tokens
@@ -26,7 +27,7 @@ from afina.recipe import Recipe
 from afina.runs.files import atomic_folder, read_json, write_json
 from afina.runs.folder import Run
 from afina.runs.signals import StopSignal
-from afina.training.loop import Trainer, TrainingRows, peak_memory
+from afina.training.loop import Trainer, TrainingRows, not_finite, peak_memory
 from afina.training.objective import Objective, PooledObjective, TokenObjective
 from afina.training.probe import fit_probe
 
@@ -91,18 +92,31 @@ def train(run: Run, recipe: Recipe, base: FoundBase, tokens: Tokens) -> None:
     probe, strength = _probe(work, model) if _is_pooled(recipe) else (None, None)
     tuned = attach_adapter(model, recipe.adapter, base.id, recipe.seed)
     if work.checkpointed:
-        tuned.enable_input_require_grads()
-        tuned.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        checkpoint_activations(tuned)
     objective, checking = _objectives(work, probe, str(tuned.device))
     sampler = _Sampler(work) if recipe.task.kind != "classify" and recipe.train.samples else None
     trainer = Trainer(
-        run, recipe, tuned, tokens.pad, work.encoded["train"], work.encoded["validation"], objective, checking, sampler
+        run,
+        recipe,
+        tuned,
+        tokens.pad,
+        work.encoded["train"],
+        work.encoded["validation"],
+        objective,
+        checking,
+        sampler,
     )
     trained = sum(tensor.numel() for tensor in trainer.weights.values())
     everything = sum(p.numel() for p in model.parameters())
     run.say(
-        _("training {trained:,} of {all:,} parameters, {rows:,} rows, {steps:,} steps, {precision}").format(
-            trained=trained, all=everything, rows=len(work.rows["train"]), steps=trainer.total, precision=work.precision
+        _(
+            "training {trained:,} of {all:,} parameters, {rows:,} rows, {steps:,} steps, {precision}"
+        ).format(
+            trained=trained,
+            all=everything,
+            rows=len(work.rows["train"]),
+            steps=trainer.total,
+            precision=work.precision,
         )
     )
     done = trainer.fit()
@@ -150,7 +164,19 @@ def _prepare(run: Run, recipe: Recipe, base: FoundBase, tokens: Tokens) -> _Work
                 ids.append(row.id)
                 weights.append(row.weight)
         encoded[split] = TrainingRows(pieces, ids, weights)
+    _require_every_label(labels, rows["train"])
     return _Work(run, recipe, base, tokens, labels, rows, encoded, precision, bits, checkpointed)
+
+
+def _require_every_label(labels: list[str], rows: list[Row]) -> None:
+    """Refuses a label that no training row has: nothing could be learnt about it."""
+    seen = {row.label for row in rows}
+    missing = [label for label in labels if label not in seen]
+    if missing:
+        raise DataError(
+            _("no training row has the label {labels}").format(labels=", ".join(map(repr, missing))),
+            fix=_("add rows with it, raise data.limit, or take it out of task.labels"),
+        )
 
 
 def _probe(work: _Work, model: Any) -> tuple[PooledHead, float]:
@@ -170,6 +196,10 @@ def _probe(work: _Work, model: Any) -> tuple[PooledHead, float]:
             )
             for split in ("train", "validation")
         }
+    for split, found in features.items():
+        wrong = np.flatnonzero(~np.isfinite(found).all(axis=1)).tolist()
+        if wrong:
+            raise not_finite(_("the base model's states are not finite"), work.encoded[split], wrong)
     head, strength = fit_probe(
         features["train"],
         work.truth("train"),
@@ -233,6 +263,7 @@ def _release(work: _Work, tuned: Any, head: PooledHead | None) -> float:
     """Writes release/: the adapter, the tokenizer, the head, inference.json. Returns the temperature."""
     run, recipe = work.run, work.recipe
     with atomic_folder(run.path("release/adapter")) as folder:
+        # Embeddings are never trained; asked to decide by itself, peft looks for the base on the Hub.
         tuned.save_pretrained(str(folder), save_embedding_layers=False)
         work.tokens.tokenizer.save_pretrained(str(folder))
         (folder / "README.md").unlink(missing_ok=True)  # peft's empty card; the release writes its own
@@ -252,7 +283,9 @@ def _settings_of(work: _Work) -> InferenceSettings:
         head: dict[str, Any] | None = {"kind": "pooled", "path": "head.safetensors"}
     else:
         head = {"kind": "tokens"} if task.kind == "classify" else None
-    instruction = question_of(recipe, work.labels).instruction if task.kind == "classify" else task.instruction
+    instruction = (
+        question_of(recipe, work.labels).instruction if task.kind == "classify" else task.instruction
+    )
     return InferenceSettings(
         base={
             "model": recipe.base.model,
@@ -284,7 +317,9 @@ def _temperature(work: _Work, tuned: Any, head: PooledHead | None) -> float:
         return 1.0
     budget = 2 * work.recipe.train.micro_batch_tokens
     if head is not None:
-        logits = head.logits(features_of(tuned, work.encoded["validation"].encoded, work.tokens.pad, budget))
+        logits = head.logits(
+            features_of(tuned, work.encoded["validation"].encoded, work.tokens.pad, budget)
+        )
     else:
         question = question_of(work.recipe, work.labels)
         texts = [row.text for row in rows]

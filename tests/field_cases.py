@@ -1,0 +1,310 @@
+"""The table of tests/test_every_field.py: for each setting two values, and what differs."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from afina.data.table import read_rows
+from afina.models.memory import estimate_memory
+from afina.runs.folder import Run
+from tests.tiny import metrics, value
+
+Look = Callable[[Run], Any]
+
+
+@dataclass(frozen=True)
+class Case:
+    """Two values of a setting (each the overrides that set it), and what differs.
+
+    Attributes:
+        look: what is seen of a run.
+        stage: how far the run goes.
+        more: overrides of both.
+        rows: which rows: classify, generate, messages or text.
+    """
+
+    one: str | tuple[str, ...]
+    other: str | tuple[str, ...]
+    look: Look
+    stage: str = "train"
+    more: tuple[str, ...] = ()
+    rows: str = "classify"
+
+
+def audit(*path: str) -> Look:
+    """An entry of data/audit.json."""
+
+    def look(run: Run) -> Any:
+        found = value(run, "data/audit.json")
+        for name in path:
+            found = found[name]
+        return found
+
+    return look
+
+
+def split_rows(name: str) -> Look:
+    """How many rows a split has."""
+    return audit("splits", name, "rows")
+
+
+def asked(name: str) -> Look:
+    """An entry of release/inference.json."""
+    return lambda run: value(run, "release/inference.json")[name]
+
+
+def trained(name: str) -> Look:
+    """An entry of train.json."""
+    return lambda run: value(run, "train.json")[name]
+
+
+def of_lines(name: str) -> Look:
+    """One figure of every training line of metrics.jsonl."""
+    return lambda run: [line[name] for line in metrics(run) if line["split"] == "train"]
+
+
+def ids(name: str) -> Look:
+    """The rows of a split."""
+    return lambda run: sorted(row.id for row in read_rows(run.path(f"data/{name}.parquet")))
+
+
+def memory(run: Run) -> int:
+    """The estimated peak, with what the run resolved."""
+    known = run.resolved()
+    checkpointed = known["train.checkpoint_activations"]
+    return estimate_memory(Path(run.recipe().base.model), run.recipe(), "fp32", 16, checkpointed).total
+
+
+def checks(name: str) -> Look:
+    """One entry of the gate's first check."""
+    return lambda run: value(run, "gate.json")["checks"][0][name]
+
+
+def measured(name: str) -> Look:
+    """Which metrics, or models, evaluation.json has."""
+    return lambda run: sorted({line[name] for line in value(run, "evaluation.json")["results"]})
+
+
+def checkpoints_at_a_crash(run: Run) -> list[str]:
+    """The checkpoints that a run has which failed after five steps."""
+    return sorted(path.name for path in run.path("checkpoints").glob("step-*"))
+
+
+def base_revision(run: Run) -> Any:
+    """The commit of the Hub's cache that the recipe's base is."""
+    from afina.models.base import find_base
+
+    return find_base(run.recipe().base.model, run.recipe().base.revision).revision
+
+
+def gate(**limit: Any) -> str:
+    """The override that sets one limit."""
+    return f"gate=[{json.dumps(limit)}]"
+
+
+SPLITS = (
+    "data.split={train: 0.6, validation: 0.2, test: 0.2}",
+    "data.split={train: 0.6, validation: 0.1, test: 0.3}",
+)
+TALK = ("task.kind=generate",)
+BAD_RATE = ("train.learning_rate=0.05", "train.epochs=4")
+COURSE = of_lines("loss")
+
+FIELDS: dict[str, Case] = {
+    "version": Case("version=1", "version=2", lambda run: "used", "data"),
+    "name": Case("name=tiny", "name=other", lambda run: run.root.parent.name, "data"),
+    "seed": Case("seed=13", "seed=14", ids("train"), "data"),
+    "base.model": Case("base.model=BASE", "base.model=OTHER", lambda run: asked("base")(run)["sha256"]),
+    "base.revision": Case(
+        "base.revision=null", "base.revision=v2", base_revision, "none", ("base.model=tiny/llama",)
+    ),
+    "base.bits": Case("base.bits=16", "base.bits=4", lambda run: run.resolved()["base.bits"]),
+    "task.kind": Case("task.kind=classify", "task.kind=text", asked("kind")),
+    "task.labels": Case("task.labels=[fruit, metal]", "task.labels=[metal, fruit]", asked("labels")),
+    "task.positive": Case("task.positive=fruit", "task.positive=metal", asked("positive")),
+    "task.head": Case(
+        "task.head=pooled", "task.head=tokens", asked("head"), more=("data.max_length=96",)
+    ),
+    "task.instruction": Case(
+        "task.instruction=null",
+        "task.instruction=Fruit or metal?",
+        COURSE,
+        more=("task.head=tokens", "data.max_length=96"),
+    ),
+    "data.train.source": Case("data.train=ROWS", "data.train=MORE", audit("rows_read"), "data"),
+    "data.train.weight": Case(
+        "data.train=[{source: ROWS, weight: 1}]",
+        "data.train=[{source: ROWS, weight: 2}]",
+        trained("steps"),
+    ),
+    "data.test.name": Case(
+        "data.test=[{name: late, source: MORE}]",
+        "data.test=[{name: new, source: MORE}]",
+        lambda run: sorted(path.name for path in run.path("data").glob("test_*")),
+        "data",
+    ),
+    "data.test.source": Case(
+        "data.test=[{name: late, source: MORE}]",
+        "data.test=[{name: late, source: ROWS}]",
+        audit("test_sets", "late", "rows"),
+        "data",
+    ),
+    "data.columns.text": Case(
+        "data.columns.text=text", "data.columns.text=note", audit("roles"), "data"
+    ),
+    "data.columns.label": Case(
+        "data.columns.label=label", "data.columns.label=day", audit("labels"), "data"
+    ),
+    "data.columns.prompt": Case(
+        "data.columns.prompt=prompt", "data.columns.prompt=other", ids("train"), "data", TALK, "generate"
+    ),
+    "data.columns.response": Case(
+        "data.columns.response=response",
+        "data.columns.response=other",
+        ids("train"),
+        "data",
+        TALK,
+        "generate",
+    ),
+    "data.columns.messages": Case(
+        "data.columns.messages=messages",
+        "data.columns.messages=others",
+        ids("train"),
+        "data",
+        TALK,
+        "messages",
+    ),
+    "data.split.train": Case(
+        *SPLITS[:1], "data.split={train: 0.7, validation: 0.2, test: 0.1}", split_rows("train"), "data"
+    ),
+    "data.split.validation": Case(*SPLITS, split_rows("validation"), "data"),
+    "data.split.test": Case(*SPLITS, split_rows("test"), "data"),
+    "data.split.group_by": Case(
+        "data.split.group_by=null", "data.split.group_by=day", audit("groups"), "data"
+    ),
+    "data.split.seed": Case("data.split.seed=1", "data.split.seed=2", ids("train"), "data"),
+    "data.max_length": Case(
+        "data.max_length=64",
+        "data.max_length=16",
+        audit("splits", "train", "cut_rows"),
+        "data",
+        ("data.columns.text=note",),
+    ),
+    "data.over_long": Case(
+        "data.over_long=cut",
+        "data.over_long=drop",
+        split_rows("train"),
+        "data",
+        ("data.columns.text=note", "data.max_length=19"),
+    ),
+    "data.near_duplicate": Case(
+        "data.near_duplicate=null",
+        "data.near_duplicate=0.5",
+        audit("near_duplicate", "rows_in_them"),
+        "data",
+    ),
+    "data.limit": Case("data.limit=null", "data.limit=20", split_rows("train"), "data"),
+    "adapter.kind": Case("adapter.kind=lora", "adapter.kind=dora", trained("trained_parameters")),
+    "adapter.rank": Case("adapter.rank=4", "adapter.rank=2", trained("trained_parameters")),
+    "adapter.alpha": Case("adapter.alpha=8", "adapter.alpha=16", COURSE),
+    "adapter.dropout": Case("adapter.dropout=0.1", "adapter.dropout=0.0", COURSE),
+    "adapter.targets": Case(
+        "adapter.targets=all-linear", "adapter.targets=[q_proj]", trained("trained_parameters")
+    ),
+    "train.epochs": Case("train.epochs=1", "train.epochs=2", trained("steps")),
+    "train.learning_rate": Case(
+        "train.learning_rate=0.003", "train.learning_rate=0.002", of_lines("learning_rate")
+    ),
+    "train.schedule": Case("train.schedule=cosine", "train.schedule=linear", of_lines("learning_rate")),
+    "train.warmup_ratio": Case(
+        "train.warmup_ratio=0.05", "train.warmup_ratio=0.5", of_lines("learning_rate")
+    ),
+    "train.weight_decay": Case("train.weight_decay=0.01", "train.weight_decay=0.5", COURSE),
+    "train.batch_rows": Case("train.batch_rows=8", "train.batch_rows=16", trained("steps")),
+    "train.micro_batch_tokens": Case(
+        "train.micro_batch_tokens=2048", "train.micro_batch_tokens=64", memory
+    ),
+    "train.max_grad_norm": Case("train.max_grad_norm=1.0", "train.max_grad_norm=0.0001", COURSE),
+    "train.evaluations_per_epoch": Case(
+        "train.evaluations_per_epoch=1",
+        "train.evaluations_per_epoch=2",
+        lambda run: [line["step"] for line in metrics(run) if line["split"] == "validation"],
+    ),
+    "train.patience": Case("train.patience=1", "train.patience=null", trained("steps"), more=BAD_RATE),
+    "train.checkpoint_steps": Case(
+        "train.checkpoint_steps=2",
+        "train.checkpoint_steps=25",
+        checkpoints_at_a_crash,
+        "crash",
+        ("train.evaluations_per_epoch=1",),
+    ),
+    "train.checkpoint_activations": Case(
+        "train.checkpoint_activations=false",
+        "train.checkpoint_activations=true",
+        memory,
+        more=("data.max_length=2048",),
+    ),
+    "train.precision": Case("train.precision=fp32", "train.precision=bf16", COURSE),
+    "train.samples": Case(
+        "train.samples=0",
+        "train.samples=1",
+        lambda run: len(trained("samples")(run)),
+        more=("task.kind=text", "train.epochs=1", "train.evaluations_per_epoch=1"),
+        rows="text",
+    ),
+    "evaluate.metrics": Case(
+        "evaluate.metrics=auto", "evaluate.metrics=[accuracy]", measured("metric"), "evaluate"
+    ),
+    "evaluate.baselines": Case(
+        "evaluate.baselines=[tfidf]", "evaluate.baselines=[]", measured("model"), "evaluate"
+    ),
+    "gate.metric": Case(
+        gate(metric="accuracy", min=0.1), gate(metric="recall", min=0.1), checks("name"), "gate"
+    ),
+    "gate.model": Case(
+        gate(metric="accuracy", min=0.1),
+        gate(metric="accuracy", min=0.1, model="base"),
+        checks("name"),
+        "gate",
+    ),
+    "gate.against": Case(
+        gate(metric="accuracy", min_gain=-2.0, against="base"),
+        gate(metric="accuracy", min_gain=-2.0, against="tfidf"),
+        checks("limit"),
+        "gate",
+    ),
+    "gate.set": Case(
+        gate(metric="accuracy", min=0.1),
+        gate(metric="accuracy", min=0.1, set="late"),
+        checks("name"),
+        "gate",
+        ("data.test=[{name: late, source: MORE}]",),
+    ),
+    "gate.min_gain": Case(
+        gate(metric="accuracy", min_gain=-2.0, against="base"),
+        gate(metric="accuracy", min_gain=2.0, against="base"),
+        checks("verdict"),
+        "gate",
+    ),
+    "gate.max": Case(
+        gate(metric="accuracy", max=1.0), gate(metric="accuracy", max=0.0), checks("verdict"), "gate"
+    ),
+    "gate.min": Case(
+        gate(metric="accuracy", min=0.0), gate(metric="accuracy", min=1.5), checks("verdict"), "gate"
+    ),
+    "gate.undecided": Case(
+        gate(metric="accuracy", min=0.8, undecided="fail"),
+        gate(metric="accuracy", min=0.8, undecided="warn"),
+        lambda run: (checks("verdict")(run), value(run, "gate.json")["passed"]),
+        "gate",
+    ),
+}
+
+
+# There is one version only; fewer bits need a package that may not be here.
+SEEN_BY_REFUSAL = {"version"} if importlib.util.find_spec("bitsandbytes") else {"version", "base.bits"}

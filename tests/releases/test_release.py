@@ -1,0 +1,93 @@
+"""What leaves the machine: every file with its hash, and no row of the data."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+import pytest
+import yaml
+
+import afina.inference.engine as engine
+from afina.runs.folder import recipe_hash
+from tests.tiny import Tiny, value
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory, llama3_folder, llama3) -> Tiny:
+    return Tiny(tmp_path_factory.mktemp("release"), llama3_folder, llama3)
+
+
+@pytest.fixture(scope="module")
+def released(tiny, llama3):
+    """A run with its release; the tokenizer of the engine is the one that is read already."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(engine, "load_tokens", lambda *_given: llama3)
+        return tiny.run("train.epochs=1", stage="release")
+
+
+def files(run) -> dict[str, bytes]:
+    folder = run.path("release")
+    return {
+        str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()
+    }
+
+
+def test_the_manifest_names_every_file_with_its_hash_and_size(released):
+    manifest = value(released, "release/manifest.json")
+    there = {name: data for name, data in files(released).items() if name != "manifest.json"}
+    assert {
+        "adapter/adapter_model.safetensors",
+        "adapter/adapter_config.json",
+        "adapter/tokenizer.json",
+    } <= there.keys()
+    assert {"head.safetensors", "inference.json", "README.md", "evaluation.json"} <= there.keys()
+    assert manifest["files"] == {
+        name: {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
+        for name, data in there.items()
+    }
+
+
+def test_the_manifest_names_the_parents(released, tiny):
+    manifest = value(released, "release/manifest.json")
+    assert manifest["schema"] == "afina/manifest/1"
+    assert (manifest["name"], manifest["run"], manifest["seed"]) == ("tiny", "tiny@1", 13)
+    parents = manifest["parents"]
+    assert parents["base"]["sha256"] == tiny.base.sha256
+    assert parents["recipe_sha256"] == recipe_hash(tiny.recipe("train.epochs=1"))
+    train = released.path("data/train.parquet").read_bytes()
+    assert parents["data"]["data/train.parquet"] == hashlib.sha256(train).hexdigest()
+    from importlib.metadata import version
+
+    assert manifest["packages"]["torch"] == version("torch")
+
+
+def test_no_row_of_the_data_is_in_it(released, tiny):
+    texts = [json.loads(line)["text"].encode() for line in tiny.rows.read_text().splitlines()]
+    for name, data in files(released).items():
+        assert not name.endswith((".parquet", ".jsonl", ".csv")), name
+        if not name.endswith(("tokenizer.json", ".safetensors")):
+            assert not [text for text in texts if text in data], name
+            assert b"Lot 3" not in data, name
+
+
+def test_the_card_says_what_was_measured(released, tiny):
+    text = released.path("release/README.md").read_text()
+    head = yaml.safe_load(text.split("---")[1])
+    assert head["library_name"] == "peft"
+    assert head["base_model"] == str(tiny.model)
+    assert head["pipeline_tag"] == "text-classification"
+    for line in value(released, "evaluation.json")["results"]:
+        assert f"| {line['model']} | {line['set']} | {line['metric']} | {line['value']:.3f} |" in text
+    assert "48 rows" in text
+
+
+def test_the_evaluation_in_it_is_the_runs_own(released):
+    assert value(released, "release/evaluation.json") == value(released, "evaluation.json")
+
+
+def test_paths_in_the_settings_are_relative(released):
+    settings = value(released, "release/inference.json")
+    assert [adapter["path"] for adapter in settings["adapters"]] == ["adapter"]
+    assert settings["head"]["path"] == "head.safetensors"
+    assert str(released.root) not in json.dumps(settings)
