@@ -18,7 +18,7 @@ from afina.language import current
 from afina.models.embedded import install_embedded
 from afina.recipe import Recipe
 from afina.recipe_file import read_recipe
-from afina.runs.files import read_json
+from afina.runs.files import read_json, storage_error
 from afina.runs.folder import Run, find_run, open_run
 from afina.workflow import Workflow
 
@@ -183,6 +183,8 @@ class Model:
 
         if self.engine.settings.kind != "classify":
             raise AfinaError(_("this model writes text; it has no labels"))
+        if not texts:
+            return []
         rows = self.engine.classify(texts)
         return [dict(zip(self.engine.settings.labels, map(float, row), strict=True)) for row in rows]
 
@@ -218,6 +220,7 @@ def _working(
     if path.is_file() or path.suffix in (".yaml", ".yml"):
         settings = read_recipe(path, overrides)
         target = open_run(settings, runs, say)
+        trusted = False
     else:
         from afina.language import _
 
@@ -228,11 +231,15 @@ def _working(
             )
         target = find_run(str(recipe), runs, say)
         settings = target.recipe()
+        trusted = True
     target.say, target.progress = say, progress
     target.lock()
     say(_title(target))
     try:
-        yield Workflow(target, settings, language or current(), reveal)
+        yield Workflow(target, settings, language or current(), reveal, trusted)
+    except OSError as error:
+        _note_end(target, error)
+        raise storage_error(error) or error from None
     except BaseException as error:
         _note_end(target, error)
         raise

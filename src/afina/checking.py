@@ -143,9 +143,8 @@ def check_recipe(recipe: Recipe, say: Callable[[str], None]) -> RecipeCheck:
         encoded += pieces
         weights += [row.weight] * len(pieces)
     lengths = [len(item.ids) for item in encoded]
-    steps = (
-        len(epoch_order(lengths, weights, recipe.train.batch_rows, recipe.seed, 0)) * recipe.train.epochs
-    )
+    in_epoch = len(epoch_order(lengths, weights, recipe.train.batch_rows, recipe.seed, 0))
+    steps = max(1, round(in_epoch * recipe.train.epochs))
     read = float(sum(length * weight for length, weight in zip(lengths, weights, strict=True)))
     pooled = recipe.task.kind == "classify" and recipe.task.head == "pooled"
     trained = None if pooled else sum(sum(item.trained) for item in encoded) / max(1, sum(lengths))

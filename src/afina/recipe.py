@@ -107,7 +107,7 @@ class Source(Section):
     source: str = Field(
         min_length=1,
         description="builtin:phishing, a file (.jsonl, .csv, .parquet, .txt), a glob, a folder, or "
-        "hf:DATASET[/CONFIG]@SPLIT.",
+        "hf:DATASET[:CONFIG][@SPLIT].",
     )
     weight: float = Field(
         1.0,
@@ -254,7 +254,9 @@ class Adapter(Section):
 class Train(Section):
     """The training loop."""
 
-    epochs: int = Field(3, ge=1, le=100, description="Passes over the training rows.")
+    epochs: float = Field(
+        3, gt=0, le=100, description="Passes over the training rows; 0.5 stops in the middle of the first."
+    )
     learning_rate: float = Field(1e-4, gt=0, le=1, description="Highest learning rate of AdamW.")
     schedule: Literal["cosine", "linear", "constant"] = Field(
         "cosine", description="How the learning rate falls after the warm-up."

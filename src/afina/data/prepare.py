@@ -228,6 +228,13 @@ def _divide(
     place = np.full(len(keep), -1, dtype=np.int8)
     place[rows[limited]] = chosen[limited]
     names = recipe.task.labels or (label_names if recipe.task.kind == "classify" else [])
+    if recipe.task.positive is not None and recipe.task.positive not in names:
+        raise DataError(
+            _("task.positive is {positive!r}, which is not a label of the data").format(
+                positive=recipe.task.positive
+            ),
+            fix=_("labels here: {labels}").format(labels=", ".join(names)),
+        )
     reports = _write_splits(recipe, tokens, names, folder, scratch, place)
     trained_hashes = np.unique(hashes[place == 0])
     sizes = np.bincount(clusters)

@@ -79,7 +79,7 @@ def _gain(limit: Limit, report: dict[str, Any]) -> dict[str, Any]:
     assert limit.min_gain is not None
     verdict = "pass" if low > limit.min_gain else "fail" if high <= limit.min_gain else "undecided"
     return {
-        "name": _("{metric} of {model} on {set}").format(
+        "name": _("gain in {metric} of {model} on {set}").format(
             metric=limit.metric, model=limit.model, set=limit.set
         ),
         "limit": _("better than {against} by more than {gain:g}").format(

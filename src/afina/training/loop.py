@@ -76,6 +76,7 @@ class Trainer:
         self.sample = sample
         self.progress = Progress()
         self._lengths = [len(item.ids) for item in train.encoded]
+        self._known_order: tuple[int, list[list[int]]] | None = None
         first = self._order(0)
         if not first:
             raise AfinaError(
@@ -83,7 +84,7 @@ class Trainer:
                 fix=_("raise the weights in data.train, or give more rows"),
             )
         self.steps_per_epoch = len(first)
-        self.total = self.steps_per_epoch * recipe.train.epochs
+        self.total = max(1, round(self.steps_per_epoch * recipe.train.epochs))
         self.weights = {name: p for name, p in model.named_parameters() if p.requires_grad}
         self.weights |= objective.parameters()
         # Weight decay is for matrices; biases and norms are left out (Loshchilov & Hutter 2019).
@@ -141,9 +142,12 @@ class Trainer:
         return self.progress.ended or self.progress.step >= self.total
 
     def _order(self, epoch: int) -> list[list[int]]:
-        return epoch_order(
-            self._lengths, self.train.weights, self.recipe.train.batch_rows, self.recipe.seed, epoch
-        )
+        """The steps of an epoch; the last one asked for is kept, since each of its steps asks again."""
+        if self._known_order is None or self._known_order[0] != epoch:
+            batch_rows = self.recipe.train.batch_rows
+            order = epoch_order(self._lengths, self.train.weights, batch_rows, self.recipe.seed, epoch)
+            self._known_order = (epoch, order)
+        return self._known_order[1]
 
     def _step(self, stop: StopSignal) -> None:
         """One optimizer step, and what is due after it."""
