@@ -21,8 +21,14 @@ from typing import Any
 DATA = Path(__file__).parents[2] / "shared" / "data" / "phishing"
 RESULTS = Path(__file__).parent / "results"
 PAIRS = {
-    "spamassassin+nazario to lingspam+phishing_pot": (("spamassassin", "nazario"), ("lingspam", "phishing_pot")),
-    "spamassassin+phishing_pot to lingspam+nazario": (("spamassassin", "phishing_pot"), ("lingspam", "nazario")),
+    "spamassassin+nazario to lingspam+phishing_pot": (
+        ("spamassassin", "nazario"),
+        ("lingspam", "phishing_pot"),
+    ),
+    "spamassassin+phishing_pot to lingspam+nazario": (
+        ("spamassassin", "phishing_pot"),
+        ("lingspam", "nazario"),
+    ),
 }
 METRICS = ("macro_f1", "auc", "false_positive_rate")
 
@@ -60,7 +66,12 @@ def one_run(pair: str, head: str, seed: int, rows: int, test_rows: int, folder: 
     recipe = {
         "name": f"heads-{head}-{seed}",
         "seed": seed,
-        "task": {"kind": "classify", "labels": ["legitimate", "phishing"], "positive": "phishing", "head": head},
+        "task": {
+            "kind": "classify",
+            "labels": ["legitimate", "phishing"],
+            "positive": "phishing",
+            "head": head,
+        },
         "data": {
             "train": str(folder / "train.jsonl"),
             "test": [{"name": "unseen", "source": str(folder / "unseen.jsonl")}],
@@ -68,11 +79,16 @@ def one_run(pair: str, head: str, seed: int, rows: int, test_rows: int, folder: 
             "max_length": 128 if head == "pooled" else 192,  # the question takes 60 tokens
             "limit": rows,
         },
-        "train": {"epochs": 1 if head == "pooled" else 2, "learning_rate": 1e-4 if head == "pooled" else 5e-4},
+        "train": {
+            "epochs": 1 if head == "pooled" else 2,
+            "learning_rate": 1e-4 if head == "pooled" else 5e-4,
+        },
     }
     path = folder / "recipe.yaml"
     path.write_text(json.dumps(recipe), encoding="utf-8")
-    result = afina.run(path, runs=str(folder / "runs"), say=lambda text: print(text, file=sys.stderr, flush=True))
+    result = afina.run(
+        path, runs=str(folder / "runs"), say=lambda text: print(text, file=sys.stderr, flush=True)
+    )
     values = {
         model: {metric: round(result.value(metric, model, "unseen"), 4) for metric in METRICS}
         for model in result.evaluation["ranking"]["unseen"]
@@ -84,7 +100,8 @@ def one_run(pair: str, head: str, seed: int, rows: int, test_rows: int, folder: 
         "train_rows": result.training["rows"],
         "test_rows": result.evaluation["sets"]["unseen"]["rows"],
         "best_step": result.training["best_step"],
-        "precision": result.training["steps"] and json.loads((result.folder / "run.json").read_text())["resolved"]["train.precision"],
+        "precision": result.training["steps"]
+        and json.loads((result.folder / "run.json").read_text())["resolved"]["train.precision"],
         "unseen": values,
         "command": f"python -m benchmarks.heads --seeds {seed} --rows {rows} --test-rows {test_rows}",
     }
@@ -93,7 +110,11 @@ def one_run(pair: str, head: str, seed: int, rows: int, test_rows: int, folder: 
 def known_lines() -> list[dict[str, Any]]:
     """What was measured already."""
     path = RESULTS / "heads.jsonl"
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+    return (
+        [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        if path.exists()
+        else []
+    )
 
 
 def table() -> str:
@@ -101,10 +122,19 @@ def table() -> str:
     cells: dict[tuple[str, str], list[dict[str, float]]] = {}
     for line in known_lines():
         for model, values in line["unseen"].items():
-            name = f"LoRA, {line['head']} head" if model == "tuned" else {"probe": "probe alone", "tfidf": "TF-IDF", "base": "base, zero-shot"}[model]
+            name = (
+                f"LoRA, {line['head']} head"
+                if model == "tuned"
+                else {"probe": "probe alone", "tfidf": "TF-IDF", "base": "base, zero-shot"}[model]
+            )
             cells.setdefault((line["pair"], name), []).append(values)
-    lines = ["| trained on, tested on | model | runs | macro-F1 | AUC | false-positive rate |", "|---|---|---|---|---|---|"]
-    for (pair, name), values in sorted(cells.items(), key=lambda item: (item[0][0], -statistics.mean(v["macro_f1"] for v in item[1]))):
+    lines = [
+        "| trained on, tested on | model | runs | macro-F1 | AUC | false-positive rate |",
+        "|---|---|---|---|---|---|",
+    ]
+    for (pair, name), values in sorted(
+        cells.items(), key=lambda item: (item[0][0], -statistics.mean(v["macro_f1"] for v in item[1]))
+    ):
         shown = [
             f"{statistics.mean(v[m] for v in values):.3f} ({min(v[m] for v in values):.3f}-{max(v[m] for v in values):.3f})"
             for m in METRICS

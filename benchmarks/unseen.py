@@ -1,8 +1,9 @@
 """Trained on one place, tested on mail that nobody here wrote, of sources never seen.
 
 Two recipes: the built-in corpus alone, and SpamAssassin + Nazario. Each is tested on sources that were
-not trained on, with the TF-IDF baseline beside it. One line a recipe in `benchmarks/results/unseen.jsonl`;
-what is there is not done again. The data is in ../shared/data, which a clone does not have.
+not trained on, with the TF-IDF baseline beside it. One line a recipe in
+`benchmarks/results/unseen.jsonl`; what is there is not done again. The data is
+in ../shared/data, which a clone does not have.
 
     python -m benchmarks.unseen [--only builtin|spamassassin+nazario] [--test-rows 200] [--limit N]
 """
@@ -60,13 +61,17 @@ def measure(name: str, test_rows: int, limit: int | None) -> dict[str, Any]:
             test: {
                 "rows": size["rows"],
                 "models": {
-                    model: {metric: round(result.value(metric, model, test), 4) for metric in (*METRICS, "accuracy")}
+                    model: {
+                        metric: round(result.value(metric, model, test), 4)
+                        for metric in (*METRICS, "accuracy")
+                    }
                     for model in result.evaluation["ranking"][test]
                 },
             }
             for test, size in result.evaluation["sets"].items()
         },
-        "command": f"python -m benchmarks.unseen --only {name} --test-rows {test_rows}" + (f" --limit {limit}" if limit else ""),
+        "command": f"python -m benchmarks.unseen --only {name} --test-rows {test_rows}"
+        + (f" --limit {limit}" if limit else ""),
     }
 
 
@@ -79,7 +84,11 @@ def main() -> None:
     given = parser.parse_args()
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / "unseen.jsonl"
-    done = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+    done = (
+        [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        if path.exists()
+        else []
+    )
     for name in [given.only] if given.only else list(TESTS):
         if not any(line["trained_on"] == name for line in done):
             line = measure(name, given.test_rows, given.limit)

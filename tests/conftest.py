@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import json
 from pathlib import Path
 
@@ -34,13 +35,21 @@ def llama3_tokenizer():
     from transformers.convert_slow_tokenizer import TikTokenConverter
 
     path = Path(llama_models.__file__).parent / "llama3" / "tokenizer.model"
-    special = ["<|begin_of_text|>", "<|end_of_text|>", "<|reserved_special_token_0|>", "<|reserved_special_token_1|>"]
+    special = [
+        "<|begin_of_text|>",
+        "<|end_of_text|>",
+        "<|reserved_special_token_0|>",
+        "<|reserved_special_token_1|>",
+    ]
     special += ["<|finetune_right_pad_id|>", "<|step_id|>", "<|start_header_id|>", "<|end_header_id|>"]
     special += ["<|eom_id|>", "<|eot_id|>", "<|python_tag|>"]
     special += [f"<|reserved_special_token_{number}|>" for number in range(2, 256 - len(special) + 2)]
     converter = TikTokenConverter(
         vocab_file=str(path),
-        pattern=r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
+        pattern=(
+            r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
+            r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+        ),
         extra_special_tokens=special,
     )
     return PreTrainedTokenizerFast(
@@ -98,7 +107,9 @@ def llama3(llama3_folder):
 
 def write_jsonl(path: Path, rows: list[dict]) -> Path:
     """Rows as JSON lines."""
-    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    path.write_text(
+        "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8"
+    )
     return path
 
 
@@ -109,6 +120,28 @@ def colour_rows(count: int = 60) -> list[dict]:
     rows = []
     for number in range(count):
         words, label = (fruit, "fruit") if number % 2 else (metal, "metal")
-        text = f"Lot {number}: the {words[number % 6]} and the {words[(number * 5 + 1) % 6]} came on day {number * 7 % 31}"
+        pair = f"the {words[number % 6]} and the {words[(number * 5 + 1) % 6]}"
+        text = f"Lot {number}: {pair} came on day {number * 7 % 31}"
         rows.append({"text": text, "label": label, "day": f"d{number % 12}"})
     return rows
+
+
+_skipped: list[tuple[str, str]] = []
+
+
+def pytest_runtest_logreport(report) -> None:
+    """Notes each skipped test with its reason."""
+    if report.skipped and isinstance(report.longrepr, tuple):
+        _skipped.append((report.nodeid, str(report.longrepr[2]).removeprefix("Skipped: ")))
+
+
+def pytest_sessionfinish(session) -> None:
+    """Fails the run when a test was skipped for a reason that skips.txt does not name."""
+    lines = (Path(__file__).parent / "skips.txt").read_text(encoding="utf-8").splitlines()
+    known = [line.split("\t") for line in lines if line and not line.startswith("#")]
+    for name, why in _skipped:
+        if not any(
+            fnmatch.fnmatch(name, test) and fnmatch.fnmatch(why, reason) for test, reason in known
+        ):
+            print(f"\nskipped, but not on tests/skips.txt: {name}: {why}")
+            session.exitstatus = 1

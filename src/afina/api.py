@@ -87,33 +87,77 @@ def run(
     return _result(workflow.run, worked)
 
 
-def _stage(name: str, recipe: str | Path, runs: str, overrides: list[str] | None, language: str | None, say: Say, progress: Say, reveal: bool = False) -> RunResult:
+def _stage(
+    name: str,
+    recipe: str | Path,
+    runs: str,
+    overrides: list[str] | None,
+    language: str | None,
+    say: Say,
+    progress: Say,
+    reveal: bool = False,
+) -> RunResult:
     with _working(recipe, runs, overrides, language, say, progress, reveal) as workflow:
         worked = workflow.do(name)
     return _result(workflow.run, worked)
 
 
-def build_data(recipe: str | Path, *, runs: str = "runs", overrides: list[str] | None = None, say: Say = _silent, progress: Say = _silent) -> RunResult:
+def build_data(
+    recipe: str | Path,
+    *,
+    runs: str = "runs",
+    overrides: list[str] | None = None,
+    say: Say = _silent,
+    progress: Say = _silent,
+) -> RunResult:
     """The data stage: reads, cleans, splits; `audit` of the result says what was done."""
     return _stage("data", recipe, runs, overrides, None, say, progress)
 
 
-def train(recipe: str | Path, *, runs: str = "runs", overrides: list[str] | None = None, say: Say = _silent, progress: Say = _silent) -> RunResult:
+def train(
+    recipe: str | Path,
+    *,
+    runs: str = "runs",
+    overrides: list[str] | None = None,
+    say: Say = _silent,
+    progress: Say = _silent,
+) -> RunResult:
     """The train stage, and the data stage before it if that is needed."""
     return _stage("train", recipe, runs, overrides, None, say, progress)
 
 
-def evaluate(recipe: str | Path, *, runs: str = "runs", overrides: list[str] | None = None, say: Say = _silent, progress: Say = _silent) -> RunResult:
+def evaluate(
+    recipe: str | Path,
+    *,
+    runs: str = "runs",
+    overrides: list[str] | None = None,
+    say: Say = _silent,
+    progress: Say = _silent,
+) -> RunResult:
     """The evaluate stage, and those before it if they are needed."""
     return _stage("evaluate", recipe, runs, overrides, None, say, progress)
 
 
-def gate(recipe: str | Path, *, runs: str = "runs", overrides: list[str] | None = None, say: Say = _silent, progress: Say = _silent) -> RunResult:
+def gate(
+    recipe: str | Path,
+    *,
+    runs: str = "runs",
+    overrides: list[str] | None = None,
+    say: Say = _silent,
+    progress: Say = _silent,
+) -> RunResult:
     """The gate, and the stages before it if they are needed; `passed` of the result is its answer."""
     return _stage("gate", recipe, runs, overrides, None, say, progress)
 
 
-def release(recipe: str | Path, *, runs: str = "runs", overrides: list[str] | None = None, say: Say = _silent, progress: Say = _silent) -> RunResult:
+def release(
+    recipe: str | Path,
+    *,
+    runs: str = "runs",
+    overrides: list[str] | None = None,
+    say: Say = _silent,
+    progress: Say = _silent,
+) -> RunResult:
     """Card and manifest. Raises AfinaError when the gate says no."""
     with _working(recipe, runs, overrides, None, say, progress) as workflow:
         worked = workflow.do("gate")
@@ -136,7 +180,9 @@ def report(
     return _stage("report", recipe, runs, overrides, language, say, progress, reveal)
 
 
-def check_recipe(recipe: str | Path, *, overrides: list[str] | None = None, say: Say = _silent) -> checking.RecipeCheck:
+def check_recipe(
+    recipe: str | Path, *, overrides: list[str] | None = None, say: Say = _silent
+) -> checking.RecipeCheck:
     """What a recipe would do, without training anything."""
     return checking.check_recipe(_read(recipe, "runs", overrides), say)
 
@@ -178,7 +224,7 @@ class Model:
         self.engine = engine
 
     def classify(self, texts: list[str]) -> list[dict[str, float]]:
-        """The probability of each label for each text. Raises AfinaError for a model that writes text."""
+        """The probability of each label for each text. Raises AfinaError for a model without labels."""
         from afina.language import _
 
         if self.engine.settings.kind != "classify":
@@ -257,7 +303,9 @@ def _title(target: Run) -> str:
 def _note_end(target: Run, error: BaseException) -> None:
     """Writes into events.jsonl why a run stopped; a full disk must not hide the first error."""
     try:
-        target.event("stopped", error=type(error).__name__, what=str(error).splitlines()[0] if str(error) else "")
+        target.event(
+            "stopped", error=type(error).__name__, what=str(error).splitlines()[0] if str(error) else ""
+        )
         target.publish()
     except OSError:
         pass

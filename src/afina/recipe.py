@@ -255,7 +255,10 @@ class Train(Section):
     """The training loop."""
 
     epochs: float = Field(
-        3, gt=0, le=100, description="Passes over the training rows; 0.5 stops in the middle of the first."
+        3,
+        gt=0,
+        le=100,
+        description="Passes over the training rows; 0.5 stops in the middle of the first.",
     )
     learning_rate: float = Field(1e-4, gt=0, le=1, description="Highest learning rate of AdamW.")
     schedule: Literal["cosine", "linear", "constant"] = Field(

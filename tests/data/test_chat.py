@@ -58,7 +58,9 @@ some_text = text.filter(lambda value: value.strip())
 
 @pytest.fixture(scope="module", params=["llama3", "llama3.1"])
 def tokens(request, llama3):
-    return llama3 if request.param == "llama3" else dataclasses.replace(llama3, template=LLAMA31_TEMPLATE)
+    return (
+        llama3 if request.param == "llama3" else dataclasses.replace(llama3, template=LLAMA31_TEMPLATE)
+    )
 
 
 def talk(*turns: str, system: str | None = None, untrained: tuple[int, ...] = ()) -> list[dict]:
@@ -272,7 +274,9 @@ def test_a_bare_text_begins_with_bos_and_is_never_empty(llama3):
 
 
 def recipe(**task) -> Recipe:
-    return Recipe.model_validate({"name": "r", "task": task, "data": {"train": "x.jsonl", "max_length": 64}})
+    return Recipe.model_validate(
+        {"name": "r", "task": task, "data": {"train": "x.jsonl", "max_length": 64}}
+    )
 
 
 def test_rows_by_kind(llama3):
@@ -302,7 +306,10 @@ def test_a_tokenizer_without_template_or_llama3_tokens_gets_the_plain_one():
 
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     core = Tokenizer(models.BPE({token: number for number, token in enumerate(alphabet)}, []))
-    core.pre_tokenizer, core.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+    core.pre_tokenizer, core.decoder = (
+        pre_tokenizers.ByteLevel(add_prefix_space=False),
+        decoders.ByteLevel(),
+    )
     small = tokens_of(PreTrainedTokenizerFast(tokenizer_object=core, eos_token="</s>"))
     encoded = encode_conversation(small, talk("u", "sí", "v", "no"))
     assert trained_text(small, encoded) == ["sí</s>", "no</s>"]

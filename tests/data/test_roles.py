@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import date
 
 import pytest
@@ -36,7 +37,11 @@ def roles(kind: str, *found: str, **columns: str) -> dict[str, str]:
             ["instruction", "input", "output"],
             {"prompt": "instruction", "response": "output", "input": "input"},
         ),
-        ("generate", ["prompt", "instruction", "input", "output"], {"prompt": "prompt", "response": "output"}),
+        (
+            "generate",
+            ["prompt", "instruction", "input", "output"],
+            {"prompt": "prompt", "response": "output"},
+        ),
     ],
 )
 def test_roles_by_name(kind, found, expected):
@@ -45,7 +50,9 @@ def test_roles_by_name(kind, found, expected):
 
 def test_roles_by_recipe():
     assert roles("classify", "a", "b", text="b", label="a") == {"text": "b", "label": "a"}
-    assert roles("generate", "messages", "prompt", "response", messages="messages") == {"messages": "messages"}
+    assert roles("generate", "messages", "prompt", "response", messages="messages") == {
+        "messages": "messages"
+    }
 
 
 def test_missing_column_names_those_there_are():
@@ -118,7 +125,10 @@ def test_prompt_and_response_become_a_conversation():
         {"role": "user", "content": "Sum\n\n1 2", "train": False},
         {"role": "assistant", "content": "3", "train": True},
     ]
-    assert row("generate", {"instruction": "Hi", "input": "", "output": "Yo"}).messages[0]["content"] == "Hi"
+    assert (
+        row("generate", {"instruction": "Hi", "input": "", "output": "Yo"}).messages[0]["content"]
+        == "Hi"
+    )
     with pytest.raises(DataError, match="`input`"):
         row("generate", {"instruction": "Hi", "input": float("nan"), "output": "Yo"})
 
@@ -131,13 +141,17 @@ def test_messages_from_a_list_a_string_or_sharegpt():
     ]
     plain = [{"role": m["role"], "content": m["content"]} for m in expected]
     share = [{"from": n, "value": v} for n, v in (("system", "s"), ("human", "u"), ("gpt", "a"))]
-    text = '[{"role":"system","content":"s"},{"role":"user","content":"u"},{"role":"assistant","content":"a"}]'
+    text = json.dumps(plain)
     for value in (plain, share, text):
         assert row("generate", {"messages": value}).messages == expected
-    untrained = [*plain, {"role": "user", "content": "v"}, {"role": "assistant", "content": "b", "train": False}]
-    assert [m["train"] for m in row("generate", {"messages": untrained}).messages] == [False] * 2 + [True] + [
-        False
-    ] * 2
+    untrained = [
+        *plain,
+        {"role": "user", "content": "v"},
+        {"role": "assistant", "content": "b", "train": False},
+    ]
+    assert [m["train"] for m in row("generate", {"messages": untrained}).messages] == [False] * 2 + [
+        True
+    ] + [False] * 2
 
 
 @pytest.mark.parametrize(
@@ -151,7 +165,10 @@ def test_messages_from_a_list_a_string_or_sharegpt():
         ([{"role": "bot", "content": "x"}], "`messages[0].role`"),
         ([{"role": ["user"], "content": "x"}], "`messages[0].role`"),
         ([{"role": "\ud83d" * 99, "content": "x"}], "`messages[0].role`"),
-        ([{"role": "user", "content": "x"}, {"role": "assistant", "content": 4}], "`messages[1].content`"),
+        (
+            [{"role": "user", "content": "x"}, {"role": "assistant", "content": 4}],
+            "`messages[1].content`",
+        ),
         ([{"role": "user", "content": "\ud83d"}], "`messages[0].content`"),
         ([{"role": "user", "content": "a\0"}], "`messages[0].content`"),
         ([{"role": "user", "content": "x", "train": True}], "`messages[0].train`"),
@@ -178,16 +195,13 @@ anything = st.recursive(
 def test_anything_gives_a_row_or_one_error(kind, one, two, three):
     raw = {"text": one, "label": two, "prompt": one, "response": two, "other": three}
     used = {"classify": ("text", "label"), "generate": ("prompt", "response"), "text": ("text",)}[kind]
-    try:
-        made = make_row(kind, {name: name for name in used}, raw, HERE)
-    except DataError as fault:
-        assert fault.where == HERE
-    else:
-        assert len(made.make_id()) == 16
-    try:
-        make_row("generate", {"messages": "other"}, raw, HERE)
-    except DataError as fault:
-        assert fault.where == HERE
+    for task, chosen in ((kind, {name: name for name in used}), ("generate", {"messages": "other"})):
+        made = fault = None
+        try:
+            made = make_row(task, chosen, raw, HERE)
+        except DataError as error:
+            fault = error
+        assert fault.where == HERE if made is None else len(made.make_id()) == 16
 
 
 def test_id_follows_content_only():

@@ -15,7 +15,9 @@ SHARES = (0.8, 0.1, 0.1)
 
 def split(units, labels, seed=13, shares=SHARES):
     labels = np.asarray(labels)
-    return split_rows(np.asarray(units), labels, shares, seed, [f"L{n}" for n in range(labels.max() + 1)])
+    return split_rows(
+        np.asarray(units), labels, shares, seed, [f"L{n}" for n in range(labels.max() + 1)]
+    )
 
 
 @given(st.data())

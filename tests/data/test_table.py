@@ -11,10 +11,13 @@ from afina.data.table import RowWriter, iterate_rows, read_rows
 
 words = st.text(st.characters(exclude_categories=["Cs"]))
 extras = st.dictionaries(
-    words, st.one_of(words, st.integers(), st.booleans(), st.floats(allow_nan=False, allow_infinity=False))
+    words,
+    st.one_of(words, st.integers(), st.booleans(), st.floats(allow_nan=False, allow_infinity=False)),
 )
 messages = st.lists(
-    st.fixed_dictionaries({"role": words, "content": words, "train": st.booleans()}), min_size=1, max_size=3
+    st.fixed_dictionaries({"role": words, "content": words, "train": st.booleans()}),
+    min_size=1,
+    max_size=3,
 )
 rows = st.builds(
     Row,
@@ -42,7 +45,7 @@ def test_any_rows_survive(tmp_path_factory, given_rows, block):
 
 def test_the_file_is_closed_when_a_row_cannot_be_made(tmp_path):
     path = tmp_path / "rows.parquet"
+    rows = (Row(text=1 / number) for number in (1, 0))  # the second cannot be made
     with pytest.raises(ZeroDivisionError), RowWriter(path) as writer:
-        writer.write(Row(text="a"))
-        raise ZeroDivisionError
+        list(map(writer.write, rows))
     assert read_rows(path) == []

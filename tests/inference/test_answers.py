@@ -49,7 +49,9 @@ def plain_likelihood(model, tokens, text: str, label: str) -> float:
 def test_branches_equal_plain_likelihood(model, llama3, budget, template):
     tokens = llama3 if template == "llama3" else dataclasses.replace(llama3, template=LLAMA31_TEMPLATE)
     found = label_logits(model, tokens, QUESTION, TEXTS, 2048, budget)
-    wanted = [[plain_likelihood(model, tokens, text, label) for label in QUESTION.labels] for text in TEXTS]
+    wanted = [
+        [plain_likelihood(model, tokens, text, label) for label in QUESTION.labels] for text in TEXTS
+    ]
     assert np.abs(found - np.array(wanted)).max() < 1e-4
 
 
@@ -78,7 +80,8 @@ def test_head_formula_and_round_trip(tmp_path):
     x = random.random((4, 5)).astype(np.float32)
     by_hand = [
         [
-            head.bias[k] + sum(head.weight[k, j] * (x[i, j] - head.mean[j]) / head.scale[j] for j in range(5))
+            head.bias[k]
+            + sum(head.weight[k, j] * (x[i, j] - head.mean[j]) / head.scale[j] for j in range(5))
             for k in range(3)
         ]
         for i in range(4)
@@ -147,7 +150,9 @@ def test_generation_settings_name_all_ends(llama3):
 def test_an_answer_stops_at_its_longest_and_is_the_same_each_time(model, llama3):
     kept = generation_settings(llama3, 5)
     first = answer(model, llama3, MESSAGES, kept)
-    assert first == answer(model, llama3, MESSAGES, kept) == "".join(stream(model, llama3, MESSAGES, kept))
+    assert (
+        first == answer(model, llama3, MESSAGES, kept) == "".join(stream(model, llama3, MESSAGES, kept))
+    )
     assert 0 < len(llama3.tokenizer(first, add_special_tokens=False)["input_ids"]) <= 8
 
 
@@ -269,7 +274,9 @@ def test_engine_without_a_release(tmp_path):
 def test_engine_reads_its_answers_by_inference_json(release, llama3, model):
     folder = release(head={"kind": "pooled", "path": "head.safetensors"}, temperature=2.0, max_length=20)
     random = np.random.default_rng(1)
-    head = PooledHead(*(random.random(s).astype(np.float32) + 0.5 for s in ((2, 32), (2,), (32,), (32,))))
+    head = PooledHead(
+        *(random.random(s).astype(np.float32) + 0.5 for s in ((2, 32), (2,), (32,), (32,)))
+    )
     head.save(folder / "head.safetensors")
     engine = Engine(folder)
     texts = ["Hola", "", "word " * 90]
@@ -278,7 +285,9 @@ def test_engine_reads_its_answers_by_inference_json(release, llama3, model):
     wanted = head.logits(features_of(model, encoded, llama3.pad, 4096))
     np.testing.assert_allclose(engine.logits(texts), wanted, atol=1e-4)
     powers = np.exp(wanted / 2 - (wanted / 2).max(axis=1, keepdims=True))
-    np.testing.assert_allclose(engine.classify(texts), powers / powers.sum(axis=1, keepdims=True), atol=1e-4)
+    np.testing.assert_allclose(
+        engine.classify(texts), powers / powers.sum(axis=1, keepdims=True), atol=1e-4
+    )
 
     asking = Engine(release(head={"kind": "tokens"}))
     question = Question(QUESTION.instruction, ("legitimate", "phishing"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
@@ -35,7 +36,7 @@ class LengthReport:
     dropped: Counter[str] = field(default_factory=Counter)
     dropped_ids: list[str] = field(default_factory=list)
     labels: Counter[str] = field(default_factory=Counter)
-    lengths: list[int] = field(default_factory=list)
+    lengths: array[int] = field(default_factory=lambda: array("I"))
 
     def as_json(self) -> dict[str, Any]:
         """For audit.json."""
@@ -54,7 +55,7 @@ class LengthReport:
             "cut_rows": self.cut_rows,
             "lost_tokens": self.lost_tokens,
             "dropped_rows": dict(sorted(self.dropped.items())),
-            "dropped_examples": self.dropped_ids[:5],
+            "dropped_examples": self.dropped_ids,
         }
 
 
@@ -100,7 +101,8 @@ class LengthLimit:
 
     def _drop(self, row: Row, why: str, report: LengthReport) -> None:
         report.dropped[why] += 1
-        report.dropped_ids.append(row.id)
+        if len(report.dropped_ids) < 5:
+            report.dropped_ids.append(row.id)
 
     def _note(self, row: Row, length: int, trained: int, report: LengthReport) -> None:
         report.rows += 1

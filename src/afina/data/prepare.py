@@ -192,11 +192,8 @@ def _keep_unequal(hashes: Array, labels: Array) -> tuple[Array, int, int]:
     return keep, len(hashes) - int(keep.sum()) - in_conflict, in_conflict
 
 
-def _divide(
-    recipe: Recipe, tokens: Tokens, folder: Path, scratch: Path, pool: _Pool, say: Callable[[str], None]
-) -> dict[str, Any]:
-    label_names, labels = pool.labels.coded()
-    if recipe.task.kind == "classify" and len(label_names) < 2:
+def _check_two_labels(label_names: list[str], pool: _Pool) -> None:
+    if len(label_names) < 2:
         raise DataError(
             _("all rows have the label {label!r}; a classifier needs at least two labels").format(
                 label=label_names[0]
@@ -204,6 +201,14 @@ def _divide(
             where=", ".join(pool.roles),
             fix=_("add rows with another label, or use task.kind text or generate"),
         )
+
+
+def _divide(
+    recipe: Recipe, tokens: Tokens, folder: Path, scratch: Path, pool: _Pool, say: Callable[[str], None]
+) -> dict[str, Any]:
+    label_names, labels = pool.labels.coded()
+    if recipe.task.kind == "classify":
+        _check_two_labels(label_names, pool)
     hashes = np.frombuffer(pool.hashes, dtype=np.uint64)
     keep, equal, conflicting = _keep_unequal(hashes, labels)
     say(_("looking for near-duplicates among {count} rows").format(count=f"{int(keep.sum()):,}"))
@@ -216,15 +221,7 @@ def _divide(
         )
     clusters = _clusters(scratch, keep, recipe.data.near_duplicate)
     groups = pool.groups.coded()[1][rows] if recipe.data.split.group_by else None
-    units = units_of(clusters, groups)
-    split = recipe.data.split
-    seed = recipe.seed if split.seed is None else split.seed
-    chosen = split_rows(
-        units, labels[rows], (split.train, split.validation, split.test), seed, label_names
-    )
-    limited = np.ones(len(rows), dtype=bool)
-    if recipe.data.limit is not None:
-        limited = limit_rows(chosen, labels[rows], units, recipe.data.limit, seed)
+    chosen, limited = _choose(recipe, units_of(clusters, groups), labels[rows], label_names)
     place = np.full(len(keep), -1, dtype=np.int8)
     place[rows[limited]] = chosen[limited]
     names = recipe.task.labels or (label_names if recipe.task.kind == "classify" else [])
@@ -252,7 +249,7 @@ def _divide(
             "clusters_of_several": int((sizes > 1).sum()),
             "rows_in_them": int(sizes[sizes > 1].sum()),
         },
-        "group_by": split.group_by,
+        "group_by": recipe.data.split.group_by,
         "groups": len(np.unique(groups)) if groups is not None else None,
         "limit": _limit_counts(recipe.data.limit, chosen, place),
         "splits": {name: report.as_json() for name, report in reports.items()},
@@ -265,6 +262,16 @@ def _divide(
     }
     write_json(folder / "audit.json", audit)
     return audit
+
+
+def _choose(recipe: Recipe, units: Array, labels: Array, label_names: list[str]) -> tuple[Array, Array]:
+    """Each row's split, and whether data.limit leaves it in; each of shape [rows]."""
+    split = recipe.data.split
+    seed = recipe.seed if split.seed is None else split.seed
+    chosen = split_rows(units, labels, (split.train, split.validation, split.test), seed, label_names)
+    if recipe.data.limit is None:
+        return chosen, np.ones(len(chosen), dtype=bool)
+    return chosen, limit_rows(chosen, labels, units, recipe.data.limit, seed)
 
 
 def _limit_counts(limit: int | None, chosen: Array, place: Array) -> dict[str, int] | None:

@@ -85,6 +85,11 @@ def split_rows(
         chosen[unit] = best
         missing[best] -= tally[unit]
     _fill_empty(chosen, tally, order)
+    _check_labels(chosen, tally, label_names)
+    return chosen[compact]
+
+
+def _check_labels(chosen: Array, tally: Array, label_names: list[str]) -> None:
     for split, name in enumerate(SPLITS):
         lacking = [label_names[kind] for kind in np.flatnonzero(tally[chosen == split].sum(axis=0) == 0)]
         if lacking:
@@ -94,7 +99,6 @@ def split_rows(
                 ),
                 fix=_("choose another data.split.group_by or seed, or give more rows"),
             )
-    return chosen[compact]
 
 
 def _fill_empty(chosen: Array, tally: Array, order: Array) -> None:
