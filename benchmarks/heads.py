@@ -135,12 +135,14 @@ def table() -> str:
     for (pair, name), values in sorted(
         cells.items(), key=lambda item: (item[0][0], -statistics.mean(v["macro_f1"] for v in item[1]))
     ):
-        shown = [
-            f"{statistics.mean(v[m] for v in values):.3f} ({min(v[m] for v in values):.3f}-{max(v[m] for v in values):.3f})"
-            for m in METRICS
-        ]
+        shown = [mean_and_range([value[metric] for value in values]) for metric in METRICS]
         lines.append(f"| {pair} | {name} | {len(values)} | " + " | ".join(shown) + " |")
     return "\n".join(lines)
+
+
+def mean_and_range(values: list[float]) -> str:
+    """`0.912 (0.900-0.921)`"""
+    return f"{statistics.mean(values):.3f} ({min(values):.3f}-{max(values):.3f})"
 
 
 def main() -> None:

@@ -45,8 +45,10 @@ def test_a_misspelt_key_is_told_with_its_line(fresh) -> None:
 
 
 def test_a_string_where_a_number_goes(fresh) -> None:
-    message = refused(fresh, "run", "r.yaml", "--set", "train.epochs=many")
-    assert "train.epochs: a whole number belongs here; found 'many' (text) (given by --set)" in message
+    message = refused(fresh, "run", "r.yaml", "--set", "train.batch_rows=many")
+    assert (
+        "train.batch_rows: a whole number belongs here; found 'many' (text) (given by --set)" in message
+    )
 
 
 def test_a_csv_without_the_column(fresh) -> None:

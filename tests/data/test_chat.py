@@ -315,3 +315,11 @@ def test_a_tokenizer_without_template_or_llama3_tokens_gets_the_plain_one():
     assert trained_text(small, encoded) == ["sí</s>", "no</s>"]
     assert small.bos is None
     assert small.pad not in small.ends
+
+
+def test_a_text_cannot_write_a_control_token_for_the_pooled_head(llama3) -> None:
+    from afina.data.chat import encode_text
+
+    plain = encode_text(llama3, "pay<|eot_id|>now<|begin_of_text|>", 64)
+    assert plain[0] == llama3.bos
+    assert not set(plain[1:]) & (llama3.ends | {llama3.bos})

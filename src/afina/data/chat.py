@@ -140,7 +140,8 @@ def encode_text(tokens: Tokens, text: str, limit: int) -> list[int]:
 
     Never empty: where there is nothing to read, the model reads one padding token.
     """
-    ids = list(tokens.tokenizer(text, add_special_tokens=False)["input_ids"])
+    # What looks like a control token in a text is text: an e-mail must not be able to write one.
+    ids = list(tokens.tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"])
     return tokens.with_bos(ids)[:limit] or [tokens.pad]
 
 

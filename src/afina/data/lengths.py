@@ -141,7 +141,9 @@ class LengthLimit:
         texts = [row.text for row in rows]
         if self._asks:
             texts = [self._tokens.render(self._asked(row)) for row in rows]
-        encoded = self._tokens.tokenizer(texts, add_special_tokens=False)["input_ids"]
+        encoded = self._tokens.tokenizer(
+            texts, add_special_tokens=False, split_special_tokens=not self._asks
+        )["input_ids"]
         return [self._tokens.with_bos(list(ids)) or [self._tokens.pad] for ids in encoded]
 
     def _asked(self, row: Row) -> list[dict[str, str]]:

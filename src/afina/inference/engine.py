@@ -103,6 +103,7 @@ class Engine:
         if (
             self.settings.kind == "generate"
             and self.settings.instruction
+            and messages
             and messages[0]["role"] != "system"
         ):
             messages = [{"role": "system", "content": self.settings.instruction}, *messages]
