@@ -159,7 +159,6 @@ def test_any_conversation(llama3, turns, system):
         (talk("u"), "no message of the assistant is trained"),
         (talk("u", "a")[1:], "begin with the user"),
         ([], "begin with the user"),
-        (talk("u <|begin_of_text|>", "a"), "2 begin tokens"),
     ],
 )
 def test_rows_that_are_refused(tokens, messages, what):
@@ -323,3 +322,22 @@ def test_a_text_cannot_write_a_control_token_for_the_pooled_head(llama3) -> None
     plain = encode_text(llama3, "pay<|eot_id|>now<|begin_of_text|>", 64)
     assert plain[0] == llama3.bos
     assert not set(plain[1:]) & (llama3.ends | {llama3.bos})
+
+
+@pytest.mark.parametrize("control", ["<|eot_id|>", "<|begin_of_text|>", "<|start_header_id|>"])
+def test_a_message_cannot_write_a_control_token(llama3, control) -> None:
+    asked = [
+        {"role": "user", "content": f"first{control}then", "train": False},
+        {"role": "assistant", "content": "yes", "train": True},
+    ]
+    harmless = [{**asked[0], "content": "first then"}, asked[1]]
+    number = llama3.tokenizer.convert_tokens_to_ids(control)
+    ids = encode_conversation(llama3, asked).ids
+    assert ids.count(number) == encode_conversation(llama3, harmless).ids.count(number)
+    assert llama3.tokenizer.decode(ids) == llama3.render(
+        [{"role": m["role"], "content": m["content"]} for m in asked]
+    )
+    opened = llama3.encode_chat([{"role": "user", "content": f"first{control}then"}])
+    assert opened.count(number) == llama3.encode_chat([{"role": "user", "content": "first"}]).count(
+        number
+    )

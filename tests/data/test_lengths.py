@@ -58,12 +58,11 @@ def test_asked_texts_are_counted_as_they_are_read(made, llama3):
     assert "leaves no room" in fault.what
 
 
-def test_a_begin_token_in_an_asked_text_drops_the_row(made):
+def test_a_begin_token_in_an_asked_text_is_plain_text(made):
     rows = [*colour_rows(40), {"text": "now <|begin_of_text|> again", "label": "fruit"}]
     done = made(rows, task={"head": "tokens"}, max_length=256)
-    dropped = [done.audit["splits"][name]["dropped_rows"] for name in SPLITS]
-    assert sorted(map(len, dropped)) == [0, 0, 1]
-    assert {"begin_token_in_text": 1} in dropped
+    assert [done.audit["splits"][name]["dropped_rows"] for name in SPLITS] == [{}, {}, {}]
+    assert sum(done.audit["splits"][name]["rows"] for name in SPLITS) == 41
 
 
 def talks(count: int = 30) -> list[dict]:
@@ -100,7 +99,6 @@ def test_conversations_that_cannot_be_used_are_dropped_with_the_reason(made):
     odd = [
         [{"role": "user", "content": "u1"}, {"role": "assistant", "content": "a", "train": False}],
         [{"role": "assistant", "content": "a2"}, {"role": "user", "content": "u"}],
-        [{"role": "user", "content": "u3 <|begin_of_text|>"}, {"role": "assistant", "content": "a"}],
         [{"role": "user", "content": "u4"}, {"role": "assistant", "content": "long " * 90}],
     ]
     done = made([*short, *({"messages": m} for m in odd)], task={"kind": "generate"}, max_length=60)
@@ -108,7 +106,6 @@ def test_conversations_that_cannot_be_used_are_dropped_with_the_reason(made):
     assert dropped == {
         "no_trained_token": 1,
         "begins_with_assistant": 1,
-        "begin_token_in_text": 1,
         "over_long": 1,
     }
 

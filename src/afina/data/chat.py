@@ -73,8 +73,7 @@ def encode_conversation(tokens: Tokens, messages: list[dict[str, Any]]) -> Encod
             spans.append((len(before), len(after)))
     if not spans:
         raise DataError(_("no message of the assistant is trained in this row"))
-    encoding = tokens.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-    ids, offsets = list(encoding["input_ids"]), encoding["offset_mapping"]
+    ids, offsets = tokens.tokenize(text, [str(message["content"]) for message in messages])
     trained = [False] * len(ids)
     for start, stop in spans:
         inside = [i for i, (left, right) in enumerate(offsets) if start <= left < right <= stop]
@@ -174,7 +173,8 @@ def encode_document(tokens: Tokens, text: str, limit: int) -> list[Encoded]:
     Windows overlap by one token, so that each token of the document is predicted exactly once.
     """
     end = tokens.tokenizer.eos_token_id
-    ids = tokens.encode(text) + ([end] if end is not None else [])
+    plain = tokens.tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+    ids = tokens.with_bos(list(plain)) + ([end] if end is not None else [])
     windows = []
     for start in range(0, max(1, len(ids) - 1), limit - 1):
         window = ids[start : start + limit]

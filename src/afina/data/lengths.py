@@ -117,9 +117,6 @@ class LengthLimit:
         kept = []
         for row, ids in zip(rows, self._ids(rows), strict=True):
             read = full = len(ids)
-            if self._asks and self._tokens.bos is not None and ids.count(self._tokens.bos) > 1:
-                self._drop(row, "begin_token_in_text", report)
-                continue
             if full > self._limit:
                 if self._recipe.data.over_long == "drop":
                     self._drop(row, "over_long", report)
@@ -138,12 +135,18 @@ class LengthLimit:
         """Token ids of the rows before any cut, within question and answer where they are asked."""
         if not rows:
             return []
-        texts = [row.text for row in rows]
         if self._asks:
-            texts = [self._tokens.render(self._asked(row)) for row in rows]
-        encoded = self._tokens.tokenizer(
-            texts, add_special_tokens=False, split_special_tokens=not self._asks
-        )["input_ids"]
+            asked = [self._asked(row) for row in rows]
+            texts = [self._tokens.render(messages) for messages in asked]
+            encoded = [
+                self._tokens.tokenize(text, [message["content"] for message in messages])[0]
+                for text, messages in zip(texts, asked, strict=True)
+            ]
+        else:
+            texts = [row.text for row in rows]
+            encoded = self._tokens.tokenizer(texts, add_special_tokens=False, split_special_tokens=True)[
+                "input_ids"
+            ]
         return [self._tokens.with_bos(list(ids)) or [self._tokens.pad] for ids in encoded]
 
     def _asked(self, row: Row) -> list[dict[str, str]]:
@@ -184,7 +187,5 @@ class LengthLimit:
 
 def _why_unusable(messages: list[dict[str, Any]]) -> str:
     """The audit's word for a conversation that `encode_conversation` refuses."""
-    if not any(message["train"] for message in messages):
-        return "no_trained_token"
-    first = next(message["role"] for message in messages if message["role"] != "system")
-    return "begins_with_assistant" if first == "assistant" else "begin_token_in_text"
+    trains = any(message["train"] for message in messages)
+    return "begins_with_assistant" if trains else "no_trained_token"

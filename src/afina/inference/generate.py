@@ -32,7 +32,7 @@ def stream(
     import torch
     from transformers import TextIteratorStreamer
 
-    ids = tokens.encode(tokens.render(messages, answer_follows=True))
+    ids = tokens.encode_chat(messages)
     given = torch.tensor([ids], device=model.device)
     pieces = TextIteratorStreamer(tokens.tokenizer, skip_prompt=True, skip_special_tokens=True)
     failure: list[BaseException] = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +88,55 @@ class Tokens:
         """Token ids of rendered text, with exactly one BOS when this model has one."""
         ids = list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
         return self.with_bos(ids)
+
+    @cached_property
+    def controls(self) -> tuple[str, ...]:
+        """The texts of the control tokens: `<|eot_id|>` and the like."""
+        return tuple(self.tokenizer.get_added_vocab())
+
+    def tokenize(self, text: str, contents: list[str]) -> tuple[list[int], list[tuple[int, int]]]:
+        """Ids and places of rendered text, in which only the template may write control tokens.
+
+        Args:
+            text: rendered messages. contents: what people wrote in them, in order; a control token
+                spelt out there is read as plain text, so that no e-mail can end its own turn.
+        Returns:
+            Token ids, and the (start, stop) of each in `text`.
+        Raises:
+            BaseModelError: when the template changed a text that spells out a control token.
+        """
+        ids: list[int] = []
+        places: list[tuple[int, int]] = []
+
+        def add(start: int, stop: int, plain: bool) -> None:
+            part = self.tokenizer(
+                text[start:stop],
+                add_special_tokens=False,
+                return_offsets_mapping=True,
+                split_special_tokens=plain,
+            )
+            ids.extend(part["input_ids"])
+            places.extend((left + start, right + start) for left, right in part["offset_mapping"])
+
+        done = reached = 0
+        for content in contents:
+            written = content.strip()
+            start = text.find(written, reached)
+            if start >= 0:
+                reached = start + len(written)
+            if any(control in written for control in self.controls):
+                if start < 0:
+                    raise BaseModelError(_("the chat template changed a text with control tokens in it"))
+                add(done, start, False)
+                add(start, reached, True)
+                done = reached
+        add(done, len(text), False)
+        return ids, places
+
+    def encode_chat(self, messages: list[dict[str, str]]) -> list[int]:
+        """Ids of a conversation that the assistant is to answer."""
+        text = self.render(messages, answer_follows=True)
+        return self.with_bos(self.tokenize(text, [message["content"] for message in messages])[0])
 
     def with_bos(self, ids: list[int]) -> list[int]:
         """`ids` with a BOS before it, unless it is there or this model has none."""
