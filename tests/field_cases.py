@@ -123,7 +123,7 @@ FIELDS: dict[str, Case] = {
     "base.revision": Case(
         "base.revision=null", "base.revision=v2", base_revision, "none", ("base.model=tiny/llama",)
     ),
-    "base.bits": Case("base.bits=16", "base.bits=4", lambda run: run.resolved()["base.bits"]),
+    "base.bits": Case("base.bits=16", "base.bits=8", lambda run: run.resolved()["base.bits"]),
     "task.kind": Case("task.kind=classify", "task.kind=text", asked("kind")),
     "task.labels": Case("task.labels=[fruit, metal]", "task.labels=[metal, fruit]", asked("labels")),
     "task.positive": Case("task.positive=fruit", "task.positive=metal", asked("positive")),

@@ -96,7 +96,7 @@ data:
   train: mails.csv
   splitt: {train: 0.8}
 train:
-  epochs: three
+  batch_rows: three
   learning_rte: 1e-3
 adapter: {rank: 0.5}
 gate:
@@ -107,13 +107,15 @@ gate:
     lines = {problem.field: problem.line for problem in caught.value.problems}
     assert lines == {
         "data.splitt": 5,
-        "train.epochs": 7,
+        "train.batch_rows": 7,
         "train.learning_rte": 8,
         "adapter.rank": 9,
         "gate.0.min": 11,
     }
     shown = str(caught.value)
-    assert "folder/r.yaml:7: train.epochs: a whole number belongs here; found 'three' (text)" in shown
+    assert (
+        "folder/r.yaml:7: train.batch_rows: a whole number belongs here; found 'three' (text)" in shown
+    )
     value = caught.value.as_json()
     assert value["exit_code"] == 2
     assert len(value["problems"]) == 5  # type: ignore[arg-type]
@@ -143,7 +145,7 @@ def test_hexadecimal_and_octal_whole_numbers() -> None:
 
 @pytest.mark.parametrize("written", ["1_000", "'3'", "3.0", "yes", "three", "[3]", "1:30", "0b11"])
 def test_what_is_no_whole_number_is_refused(written: str) -> None:
-    problem = faults(SMALL + f"train:\n  epochs: {written}")["train.epochs"]
+    problem = faults(SMALL + f"train:\n  batch_rows: {written}")["train.batch_rows"]
     assert "a whole number belongs here; found" in problem.what
     assert problem.line == 4
 
@@ -169,7 +171,7 @@ def test_numbers_that_are_not_finite_are_refused(written: str) -> None:
 
 
 def test_a_key_given_twice_names_both_lines() -> None:
-    problem = faults(SMALL + "train:\n  epochs: 1\n  epochs: 2\n")["train.epochs"]
+    problem = faults(SMALL + "train:\n  batch_rows: 1\n  batch_rows: 2\n")["train.batch_rows"]
     assert problem.what == "given twice (first on line 4)"
     assert problem.line == 5
 
@@ -252,7 +254,7 @@ def test_set_changes_one_setting() -> None:
     recipe = parse_recipe(
         SMALL + "gate: [{metric: accuracy, min: 0.5}]",
         overrides=[
-            "train.epochs=5",
+            "train.batch_rows=5",
             "base.bits=4",
             "data.train.0.weight=2",
             "gate.0.min=0.7",
@@ -260,7 +262,7 @@ def test_set_changes_one_setting() -> None:
             "data.near_duplicate=null",
         ],
     )
-    assert (recipe.train.epochs, recipe.base.bits, recipe.base.model) == (5, 4, "embedded")
+    assert (recipe.train.batch_rows, recipe.base.bits, recipe.base.model) == (5, 4, "embedded")
     assert (recipe.data.train[0].weight, recipe.data.train[0].source) == (2.0, "mails.csv")
     assert recipe.gate[0].min == 0.7
     assert recipe.task.labels == ["a", "b"]
@@ -275,11 +277,11 @@ def test_set_reaches_into_the_short_form_of_the_base() -> None:
 @pytest.mark.parametrize(
     ("override", "words"),
     [
-        ("train.epochs", "is not of the form field=value"),
+        ("train.batch_rows", "is not of the form field=value"),
         ("=3", "is not of the form field=value"),
         ("train.epoch=3", "there is no such setting (given by --set)"),
-        ("train.epochs=x", "a whole number belongs here; found 'x' (text) (given by --set)"),
-        ("train.epochs=", "found null (nothing) (given by --set)"),
+        ("train.batch_rows=x", "a whole number belongs here; found 'x' (text) (given by --set)"),
+        ("train.batch_rows=", "found null (nothing) (given by --set)"),
         ("gate.0.max=0.1", "`gate` has no entries"),
         ("data.train.1.weight=2", "`data.train` has entries 0 to 0, not `1`"),
         ("name.first=a", "`name` has no settings inside"),
@@ -356,7 +358,7 @@ def test_a_recipe_is_frozen_at_every_level() -> None:
     with pytest.raises(ValidationError):
         recipe.name = "b"  # type: ignore[misc]
     with pytest.raises(ValidationError):
-        recipe.train.epochs = 9  # type: ignore[misc]
+        recipe.train.batch_rows = 9  # type: ignore[misc]
 
 
 def test_every_setting_has_a_description_or_is_a_section() -> None:

@@ -72,7 +72,10 @@ def test_without_dropout_outputs_and_gradients_are_pefts(kind):
     torch.testing.assert_close(fast_logits, logits, rtol=1e-5, atol=1e-5)
     for name, gradient in gradients.items():
         assert gradient.abs().max() > 0, name
-        torch.testing.assert_close(fast_gradients[name], gradient, rtol=1e-5, atol=1e-5, msg=name)
+        largest = float(gradient.abs().max())
+        torch.testing.assert_close(
+            fast_gradients[name], gradient, rtol=1e-5, atol=1e-5 * max(1.0, largest), msg=name
+        )
 
 
 def test_evaluation_is_pefts_whatever_the_dropout():

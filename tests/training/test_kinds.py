@@ -209,9 +209,27 @@ def test_what_auto_became_is_kept_on_resume(places):
     assert flow.run.resolved()["train.checkpoint_activations"] is True
 
 
+@pytest.fixture(scope="module")
+def wide_base(tmp_path_factory, llama3_tokenizer):
+    """A tiny base whose layers have the 64 columns that a block of 4-bit weights needs."""
+    import torch
+    from transformers import LlamaForCausalLM
+
+    from tests.conftest import tiny_config
+
+    folder = tmp_path_factory.mktemp("wide")
+    config = tiny_config()
+    config.hidden_size, config.intermediate_size, config.head_dim = 128, 256, 32
+    torch.manual_seed(0)
+    LlamaForCausalLM(config).save_pretrained(folder)
+    llama3_tokenizer.save_pretrained(folder)
+    return folder
+
+
 @pytest.mark.parametrize("bits", [4, 8])
-def test_a_quantised_base_trains_or_says_what_it_needs(places, bits):
-    settings = (f"base.bits={bits}", "train.epochs=1")
+def test_a_quantised_base_trains_or_says_what_it_needs(places, bits, wide_base):
+    # The place knows its own base by path; the wide one is found as any other folder is.
+    settings = (f"base.bits={bits}", "train.epochs=1", f"base.model={wide_base}")
     if importlib.util.find_spec("bitsandbytes"):
         run = places["classify"].run(*settings)
         assert value(run, "release/inference.json")["bits"] == bits
