@@ -24,7 +24,8 @@ from afina.runs.files import read_json
 from afina.training.tune import choose_memory
 
 # Share of the measured matmul rate that whole training steps reach on a CPU: attention, dropout and
-# norms take the rest. From runs of the built-in recipe; see benchmarks/results/estimate.md.
+# norms take the rest. Assumed, not fitted: the demo's steps on one machine reached about a quarter at
+# bf16 and, with other work beside it, a third to 0.7 at fp32. So the time shown is rough.
 EFFICIENCY = {"fp32": 0.55, "bf16": 0.22}
 
 
