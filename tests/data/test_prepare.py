@@ -8,7 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from afina.data.duplicates import content_hash
-from afina.data.prepare import _among, _Column, prepare, read_rows_of
+from afina.data.prepare import _Column, prepare
+from afina.data.rows import read_rows_of
+from afina.data.test_sets import among
 from afina.data.roles import Row
 from afina.data.table import read_rows
 from afina.errors import DataError
@@ -270,5 +272,5 @@ def test_a_column_holds_codes_of_sorted_values(values):
 @given(st.lists(st.integers(0, 2**64 - 1), max_size=20), st.integers(0, 2**64 - 1))
 def test_a_hash_is_found_among_sorted_ones(hashes, other):
     held = np.unique(np.array(hashes, dtype=np.uint64))
-    assert all(_among(value, held) for value in hashes)
-    assert _among(other, held) == (other in hashes)
+    assert all(among(value, held) for value in hashes)
+    assert among(other, held) == (other in hashes)

@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import tempfile
 from array import array
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +18,10 @@ import numpy as np
 
 from afina.data.duplicates import NearDuplicates, content_hash
 from afina.data.lengths import LengthLimit, LengthReport
-from afina.data.roles import Row, find_roles, make_row
-from afina.data.sources import read_source
+from afina.data.rows import group_of, read_rows_of
 from afina.data.split import SPLITS, limit_rows, split_rows, units_of
-from afina.data.table import RowWriter, iterate_rows
+from afina.data.table import RowWriter, blocks_of, iterate_rows
+from afina.data.test_sets import write_test_set
 from afina.errors import DataError
 from afina.language import _
 from afina.models.tokenizer import Tokens
@@ -31,7 +29,6 @@ from afina.recipe import Recipe
 from afina.runs.files import atomic, write_json
 
 AUDIT_SCHEMA = "afina/audit/1"
-_MOST_ERRORS = 20
 Array = np.ndarray[Any, np.dtype[Any]]
 
 
@@ -91,7 +88,7 @@ def _read(recipe: Recipe, scratch: Path, say: Callable[[str], None]) -> _Pool:
                 pool.labels.append(row.label or "")
                 pool.sources.append(row.source)
                 if recipe.data.split.group_by:
-                    pool.groups.append(_group(row, recipe.data.split.group_by))
+                    pool.groups.append(group_of(row, recipe.data.split.group_by))
                 writer.write(row)
                 if writer.count % 100_000 == 0:
                     say(_("  {count} rows read").format(count=f"{writer.count:,}"))
@@ -100,85 +97,6 @@ def _read(recipe: Recipe, scratch: Path, say: Callable[[str], None]) -> _Pool:
             _("the sources hold no rows"), where=", ".join(s.source for s in recipe.data.train)
         )
     return pool
-
-
-def read_rows_of(
-    recipe: Recipe, source: str, roles_found: dict[str, dict[str, str]], group_by: str | None = None
-) -> Iterator[Row]:
-    """The rows of one source, checked; the roles of its columns are added to `roles_found`.
-
-    Raises DataError that names every faulty row, up to 20.
-    """
-    kind = recipe.task.kind
-    roles: dict[str, str] | None = None
-    columns: tuple[str, ...] = ()
-    faults: list[DataError] = []
-    for where, raw in read_source(source):
-        if roles is None:
-            roles = find_roles(kind, recipe.data.columns, list(raw), where)
-        if tuple(raw) != columns:
-            columns = tuple(raw)
-            roles = _with_input(recipe, roles, list(raw), where)
-            roles_found[source] = roles
-        try:
-            row = make_row(kind, roles, raw, where)
-            row.source = source
-            _check_row(recipe, row, where, group_by)
-        except DataError as fault:
-            faults.append(fault)
-            if len(faults) == _MOST_ERRORS:
-                break
-            continue
-        row.make_id()
-        if not faults:
-            yield row
-    if faults:
-        _raise_all(faults, columns)
-
-
-def _with_input(recipe: Recipe, roles: dict[str, str], found: list[str], where: str) -> dict[str, str]:
-    """The roles, and the optional `input` of an alpaca row where the first rows had none.
-
-    A needed column never changes: a row without it is a fault, not a row with other roles.
-    """
-    try:
-        here = find_roles(recipe.task.kind, recipe.data.columns, found, where)
-    except DataError:
-        return roles
-    return here if {**here, **roles} == here else roles
-
-
-def _check_row(recipe: Recipe, row: Row, where: str, group_by: str | None) -> None:
-    labels = recipe.task.labels
-    if labels is not None and row.label is not None and row.label not in labels:
-        raise DataError(
-            _("label {label!r} is not one of task.labels ({labels})").format(
-                label=row.label, labels=", ".join(labels)
-            ),
-            where=where,
-            fix=_("correct the label, or add it to task.labels"),
-        )
-    if group_by is not None and group_by not in row.extra and group_by != "source":
-        raise DataError(
-            _("this row has no value in `{column}` (data.split.group_by)").format(column=group_by),
-            where=where,
-            fix=_("columns to group by here: {columns}").format(columns=", ".join(row.extra) or "-"),
-        )
-
-
-def _raise_all(faults: list[DataError], columns: tuple[str, ...]) -> None:
-    fix = faults[0].fix or _("columns here: {columns}").format(columns=", ".join(columns))
-    if len(faults) == 1:
-        raise DataError(faults[0].what, where=faults[0].where, fix=fix)
-    lines = [f"{fault.where}: {fault.what}" for fault in faults]
-    if len(faults) == _MOST_ERRORS:
-        lines.append(_("(only the first {count} are shown)").format(count=_MOST_ERRORS))
-    raise DataError("\n".join(lines), fix=fix)
-
-
-def _group(row: Row, column: str) -> str:
-    """The value of `group_by`; `source` is the row's source unless the rows have such a column."""
-    return str(row.extra.get(column, row.source))
 
 
 def _keep_unequal(hashes: Array, labels: Array) -> tuple[Array, int, int]:
@@ -254,7 +172,7 @@ def _divide(
         "limit": _limit_counts(recipe.data.limit, chosen, place),
         "splits": {name: report.as_json() for name, report in reports.items()},
         "test_sets": {
-            test.name: _write_test_set(
+            test.name: write_test_set(
                 recipe, tokens, names, folder, test.name, test.source, trained_hashes
             )
             for test in recipe.data.test
@@ -293,12 +211,6 @@ def _per_source(sources: _Column, keep: Array) -> dict[str, dict[str, int]]:
     return {name: {"rows": int(read[i]), "kept": int(kept[i])} for i, name in enumerate(names)}
 
 
-def _among(digest: int, sorted_hashes: Array) -> bool:
-    value = np.uint64(digest)
-    place = int(np.searchsorted(sorted_hashes, value))
-    return place < len(sorted_hashes) and bool(sorted_hashes[place] == value)
-
-
 def _clusters(scratch: Path, keep: Array, threshold: float | None) -> Array:
     """Number of each kept row's near-duplicate cluster."""
     if threshold is None:
@@ -308,12 +220,6 @@ def _clusters(scratch: Path, keep: Array, threshold: float | None) -> Array:
         if kept:
             near.add(row.content())
     return near.clusters()
-
-
-def _blocks(rows: Iterable[Row], size: int = 500) -> Iterator[list[Row]]:
-    iterator = iter(rows)
-    while block := list(islice(iterator, size)):
-        yield block
 
 
 def _write_splits(
@@ -327,7 +233,7 @@ def _write_splits(
             path = stack.enter_context(atomic(folder / f"{name}.parquet"))
             writers.append(stack.enter_context(RowWriter(path)))
         position = 0
-        for block in _blocks(iterate_rows(scratch)):
+        for block in blocks_of(iterate_rows(scratch)):
             for split, name in enumerate(SPLITS):
                 part = [row for offset, row in enumerate(block) if place[position + offset] == split]
                 if part:
@@ -343,52 +249,3 @@ def _write_splits(
                 fix=_("see data.max_length and data.over_long"),
             )
     return reports
-
-
-def _write_test_set(
-    recipe: Recipe,
-    tokens: Tokens,
-    labels: list[str],
-    folder: Path,
-    name: str,
-    source: str,
-    trained: Array,
-) -> dict[str, Any]:
-    """Writes a further test set; counts rows that stand in the training split too."""
-    limit = LengthLimit(tokens, recipe, labels)
-    report = LengthReport()
-    roles: dict[str, dict[str, str]] = {}
-    seen: set[int] = set()
-    equal = in_training = 0
-    unknown: Counter[str] = Counter()
-    with atomic(folder / f"test_{name}.parquet") as path, RowWriter(path) as writer:
-        for block in _blocks(read_rows_of(recipe, source, roles)):
-            kept = []
-            for row in block:
-                digest = content_hash(row.content())
-                if recipe.task.kind == "classify" and row.label not in labels:
-                    unknown[str(row.label)] += 1
-                elif digest in seen:
-                    equal += 1
-                else:
-                    seen.add(digest)
-                    in_training += _among(digest, trained)
-                    kept.append(row)
-            for row in limit.apply(kept, report):
-                writer.write(row)
-    if not report.rows:
-        raise DataError(
-            _("test set {name} has no row with a label of the training data").format(name=name),
-            where=source,
-            fix=_("labels here: {found}; labels trained on: {labels}").format(
-                found=", ".join(unknown) or "-", labels=", ".join(labels)
-            ),
-        )
-    return {
-        **report.as_json(),
-        "source": source,
-        "roles": roles[source],
-        "equal_rows_removed": equal,
-        "rows_with_unknown_label": dict(unknown),
-        "rows_also_in_training": in_training,
-    }

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -83,3 +84,10 @@ def iterate_rows(path: Path) -> Iterator[Row]:
 def read_rows(path: Path) -> list[Row]:
     """All rows of a file that RowWriter wrote."""
     return list(iterate_rows(path))
+
+
+def blocks_of(rows: Iterable[Row], size: int = 500) -> Iterator[list[Row]]:
+    """Rows in lists of `size`, the last one shorter."""
+    iterator = iter(rows)
+    while block := list(islice(iterator, size)):
+        yield block
