@@ -34,7 +34,8 @@ METRICS = ("macro_f1", "auc", "false_positive_rate")
 
 
 def rows_by_source() -> dict[str, list[dict[str, str]]]:
-    """Legitimate mail of SpamAssassin and Ling-Spam, phishing of Nazario and phishing_pot."""
+    """Legitimate mail of SpamAssassin and Ling-Spam, phishing of Nazario and phishing_pot; and, each
+    class by itself, English SMS and Mexican e-mail."""
     found: dict[str, list[dict[str, str]]] = {"nazario": []}
     for line in (DATA / "email_phishing.jsonl").read_text(encoding="utf-8").splitlines():
         found["nazario"].append({"text": json.loads(line)["text"], "label": "phishing"})
@@ -42,6 +43,16 @@ def rows_by_source() -> dict[str, list[dict[str, str]]]:
         row = json.loads(line)
         if row["label"] in ("legitimate", "phishing"):
             found.setdefault(row["source"], []).append({"text": row["text"], "label": row["label"]})
+    for name, path in (
+        ("sms_english", DATA / "sms_en.jsonl"),
+        ("email_mexico", DATA.parent / "phishing_es" / "email_es.jsonl"),
+    ):
+        for line in path.read_text(encoding="utf-8").splitlines():
+            row = json.loads(line)
+            if row["label"] in ("legitimate", "phishing"):
+                found.setdefault(f"{name}_{row['label']}", []).append(
+                    {"text": row["text"], "label": row["label"]}
+                )
     return found
 
 
@@ -79,10 +90,9 @@ def one_run(pair: str, head: str, seed: int, rows: int, test_rows: int, folder: 
             "max_length": 128 if head == "pooled" else 192,  # the question takes 60 tokens
             "limit": rows,
         },
-        "train": {
-            "epochs": 1 if head == "pooled" else 2,
-            "learning_rate": 1e-4 if head == "pooled" else 5e-4,
-        },
+        "train": {"epochs": 2, "learning_rate": 5e-4}
+        if head == "tokens"
+        else {"epochs": 2, "learning_rate": 1e-3, "head_strength": 0.001},
     }
     path = folder / "recipe.yaml"
     path.write_text(json.dumps(recipe), encoding="utf-8")

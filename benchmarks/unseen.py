@@ -24,8 +24,13 @@ TESTS = {
     "builtin": {
         "spamassassin_pot": ("spamassassin", "phishing_pot"),
         "lingspam_nazario": ("lingspam", "nazario"),
+        "sms_english": ("sms_english_legitimate", "sms_english_phishing"),
+        "email_mexico": ("email_mexico_legitimate", "email_mexico_phishing"),
     },
-    "spamassassin+nazario": {"lingspam_pot": ("lingspam", "phishing_pot")},
+    "spamassassin+nazario": {
+        "lingspam_pot": ("lingspam", "phishing_pot"),
+        "sms_english": ("sms_english_legitimate", "sms_english_phishing"),
+    },
 }
 
 

@@ -220,6 +220,12 @@ FIELDS: dict[str, Case] = {
     "train.learning_rate": Case(
         "train.learning_rate=0.003", "train.learning_rate=0.002", of_lines("learning_rate")
     ),
+    "train.head_learning_rate": Case(
+        "train.head_learning_rate=0.00001", "train.head_learning_rate=0.01", COURSE
+    ),
+    "train.head_strength": Case(
+        "train.head_strength=auto", "train.head_strength=0.002", trained("start_strength")
+    ),
     "train.schedule": Case("train.schedule=cosine", "train.schedule=linear", of_lines("learning_rate")),
     "train.warmup_ratio": Case(
         "train.warmup_ratio=0.05", "train.warmup_ratio=0.5", of_lines("learning_rate")

@@ -192,6 +192,11 @@ def test_kinds_that_are_not_built_are_refused_by_name(kind: str) -> None:
         ("task: {labels: [a, ' ']}", "task", "a label is empty"),
         ("task: {kind: text, labels: [a, b]}", "task", "labels belong to kind classify"),
         ("task: {kind: text, positive: b}", "task.positive", "belongs to kind classify"),
+        (
+            "task: {head: tokens}\ntrain: {head_strength: 0.1}",
+            "train.head_strength",
+            "with head: pooled",
+        ),
         ("adapter: {targets: [q_proj, w]}", "adapter.targets", "targets w not among"),
         ("adapter: {targets: q_proj}", "adapter.targets", "must be 'all-linear'"),
         ("gate: [{metric: accuracy}]", "gate.0", "give exactly one of"),

@@ -43,7 +43,7 @@ def test_classify_with_group_and_alarm(tmp_path: Path) -> None:
     assert recipe.task.head == "pooled"
     assert recipe.task.positive == "phishing"
     assert recipe.data.split.group_by == "sender_id"
-    assert recipe.train.learning_rate == 1e-4
+    assert recipe.train.learning_rate == 1e-3
     assert recipe.base.model == "embedded"
     assert recipe.name == "My-mails-1"
     assert [limit.metric for limit in recipe.gate] == ["macro_f1", "false_positive_rate"]

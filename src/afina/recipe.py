@@ -261,6 +261,19 @@ class Train(Section):
         description="Passes over the training rows; 0.5 stops in the middle of the first.",
     )
     learning_rate: float = Field(1e-4, gt=0, le=1, description="Highest learning rate of AdamW.")
+    head_learning_rate: float = Field(
+        1e-5,
+        ge=0,
+        le=1,
+        description="Highest learning rate of the pooled head. It starts fitted and its weights are "
+        "small, so that at the adapter's rate AdamW would soon undo it; 0 keeps it as it was fitted.",
+    )
+    head_strength: Literal["auto"] | Annotated[float, Field(gt=0, le=1e6)] = Field(
+        "auto",
+        description="Inverse strength of the L2 penalty of the pooled head that training starts from. "
+        "auto: the probe's own, chosen on the validation rows. A small one, 0.001, holds better on "
+        "sources never seen.",
+    )
     schedule: Literal["cosine", "linear", "constant"] = Field(
         "cosine", description="How the learning rate falls after the warm-up."
     )

@@ -27,6 +27,8 @@ def faults_between(recipe: Recipe) -> list[str]:
         faults.append(
             "task.positive: " + _("belongs to kind classify, not to {kind}").format(kind=task.kind)
         )
+    if recipe.train.head_strength != "auto" and (task.kind != "classify" or task.head != "pooled"):
+        faults.append("train.head_strength: " + _("belongs to kind classify with head: pooled"))
     for number, limit in enumerate(recipe.gate):
         fault = _limit_fault(recipe, limit)
         if fault:

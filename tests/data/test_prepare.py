@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 
 from afina.data.duplicates import content_hash
 from afina.data.prepare import _Column, prepare
-from afina.data.rows import read_rows_of
-from afina.data.test_sets import among
 from afina.data.roles import Row
+from afina.data.rows import read_rows_of
 from afina.data.table import read_rows
+from afina.data.test_sets import among
 from afina.errors import DataError
 from tests.conftest import colour_rows, write_jsonl
 from tests.data.conftest import SPLITS, Prepared, fault_of, recipe_of

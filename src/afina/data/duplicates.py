@@ -8,6 +8,7 @@ arrays instead of hash tables: a million rows take about 0.6 GB.
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 import zlib
 from typing import Any
@@ -38,13 +39,17 @@ def shingles(text: str) -> set[bytes]:
 class NearDuplicates:
     """Collects rows one by one, then groups those that are nearly equal.
 
-    The chance to miss a pair at similarity s is (1 - s^4)^32: below 1e-7 at 0.8.
+    The bands propose a pair at similarity s but for a chance of (1 - s^4)^32: below 1e-7 at 0.8. The
+    signatures then estimate s with a standard error of sqrt(s (1 - s) / 128); a pair is taken down to
+    two of them below the threshold, so that one in 40 at the threshold is missed, and hardly any above
+    it. A pair that is joined too much only stays on one side of the split.
     """
 
     def __init__(self, threshold: float) -> None:
         from datasketch import MinHash
 
         self.threshold = threshold
+        self._taken = threshold - 2 * math.sqrt(threshold * (1 - threshold) / PERMUTATIONS)
         self._first = MinHash(num_perm=PERMUTATIONS, seed=1, hashfunc=zlib.crc32)
         self._blocks: list[Any] = []
         self._rows: list[Any] = []
@@ -107,7 +112,7 @@ class NearDuplicates:
             for leader in leaders:
                 if parents.find(leader) == parents.find(row):
                     break
-                if np.mean(signatures[leader] == signatures[row]) >= self.threshold:
+                if np.mean(signatures[leader] == signatures[row]) >= self._taken:
                     parents.join(leader, row)
                     break
             else:

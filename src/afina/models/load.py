@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from logging import ERROR, getLogger
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,8 @@ def load_model(folder: Path, precision: str, bits: int = 16) -> Any:
     from transformers.utils import logging
 
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    # peft imports bitsandbytes where it is installed, which warns of a faster kernel that nobody needs.
+    getLogger("bitsandbytes").setLevel(ERROR)
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     options: dict[str, Any] = {}
     if bits in (4, 8):

@@ -26,6 +26,7 @@ from afina.training.checkpoint import (
     save_weights,
 )
 from afina.training.objective import Objective
+from afina.training.optimizer import make_optimizer
 from afina.training.schedule import learning_rate_at
 
 
@@ -68,7 +69,6 @@ class Trainer:
         validation_objective: Objective,
         sample: Any = None,
     ) -> None:
-        import torch
 
         self.run, self.recipe, self.model, self.pad = run, recipe, model, pad
         self.train, self.validation = train, validation
@@ -86,21 +86,10 @@ class Trainer:
         self.steps_per_epoch = len(first)
         self.total = max(1, round(self.steps_per_epoch * recipe.train.epochs))
         self.weights = {name: p for name, p in model.named_parameters() if p.requires_grad}
+        # Clipped apart: the head's gradient is the larger one and would shrink the adapter's.
+        self._adapter, self._head = list(self.weights.values()), list(objective.parameters().values())
         self.weights |= objective.parameters()
-        # Weight decay is for matrices; biases and norms are left out (Loshchilov & Hutter 2019).
-        decayed = [name for name, p in self.weights.items() if p.ndim >= 2]
-        others = [name for name in self.weights if name not in set(decayed)]
-        self._names = decayed + others
-        self.optimizer = torch.optim.AdamW(
-            [
-                {
-                    "params": [self.weights[name] for name in decayed],
-                    "weight_decay": recipe.train.weight_decay,
-                },
-                {"params": [self.weights[name] for name in others], "weight_decay": 0.0},
-            ],
-            lr=recipe.train.learning_rate,
-        )
+        self.optimizer, self._names = make_optimizer(self.weights, set(objective.parameters()), recipe)
 
     def fit(self) -> Progress:
         """Trains to the end, or from the newest checkpoint on; leaves the best weights in the model.
@@ -194,14 +183,13 @@ class Trainer:
                 raise not_finite(what.format(step=self.progress.step + 1), self.train, group)
             loss.backward()
             total, tokens = total + value, tokens + batch.tokens
-        norm = torch.nn.utils.clip_grad_norm_(
-            list(self.weights.values()), self.recipe.train.max_grad_norm
-        )
-        if not math.isfinite(float(norm)):
-            what = _("the gradient is not finite at step {step}")
-            raise not_finite(what.format(step=self.progress.step + 1), self.train, rows)
-        for parameters in self.optimizer.param_groups:
-            parameters["lr"] = rate
+        for part in (self._adapter, self._head):
+            norm = torch.nn.utils.clip_grad_norm_(part, self.recipe.train.max_grad_norm)
+            if not math.isfinite(float(norm)):
+                what = _("the gradient is not finite at step {step}")
+                raise not_finite(what.format(step=self.progress.step + 1), self.train, rows)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate * group["share"]
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         return total, tokens

@@ -23,7 +23,7 @@ MOST_ROWS = 50_000
 def fit_probe(
     features: Array, truth: Array, labels: int, check_features: Array, check_truth: Array, seed: int
 ) -> tuple[PooledHead, float]:
-    """A standardised logistic regression; its penalty is the one with the least validation log loss.
+    """The head whose penalty has the least validation log loss.
 
     Args:
         features: mean states of the training rows; [rows, hidden]. truth: label codes; [rows].
@@ -32,6 +32,18 @@ def fit_probe(
     Returns:
         The head and the inverse strength of its penalty.
     """
+    best: tuple[float, PooledHead, float] | None = None
+    for strength in STRENGTHS:
+        head = fit_head(features, truth, labels, strength, seed)
+        loss = log_loss(head.logits(check_features), check_truth)
+        if best is None or loss < best[0]:
+            best = (loss, head, strength)
+    assert best is not None
+    return best[1], best[2]
+
+
+def fit_head(features: Array, truth: Array, labels: int, strength: float, seed: int) -> PooledHead:
+    """A standardised logistic regression with an L2 penalty of inverse strength `strength`."""
     from sklearn.linear_model import LogisticRegression
 
     if len(features) > MOST_ROWS:
@@ -39,17 +51,9 @@ def fit_probe(
         features, truth = features[rows], truth[rows]
     mean = features.mean(axis=0, dtype=np.float64).astype(np.float32)
     scale = (features.std(axis=0, dtype=np.float64) + 1e-6).astype(np.float32)
-    standard = (features - mean) / scale
-    best: tuple[float, PooledHead, float] | None = None
-    for strength in STRENGTHS:
-        model = LogisticRegression(C=strength, max_iter=2000)
-        model.fit(standard, truth)
-        head = _as_head(model, labels, mean, scale)
-        loss = log_loss(head.logits(check_features), check_truth)
-        if best is None or loss < best[0]:
-            best = (loss, head, strength)
-    assert best is not None
-    return best[1], best[2]
+    model = LogisticRegression(C=strength, max_iter=2000)
+    model.fit((features - mean) / scale, truth)
+    return _as_head(model, labels, mean, scale)
 
 
 def _as_head(model: Any, labels: int, mean: Array, scale: Array) -> PooledHead:

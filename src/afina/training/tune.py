@@ -29,10 +29,11 @@ from afina.runs.folder import Run
 from afina.runs.signals import StopSignal
 from afina.training.loop import Trainer, TrainingRows, not_finite, peak_memory
 from afina.training.objective import Objective, PooledObjective, TokenObjective
-from afina.training.probe import fit_probe
+from afina.training.probe import fit_head, fit_probe
 
 TRAIN_SCHEMA = "afina/train/1"
 PROBE = "probe/head.safetensors"
+START = "probe/start.safetensors"
 
 
 @dataclass
@@ -89,11 +90,11 @@ def train(run: Run, recipe: Recipe, base: FoundBase, tokens: Tokens) -> None:
     """Fine-tunes the base model on the run's data; goes on from a checkpoint when there is one."""
     work = _prepare(run, recipe, base, tokens)
     model = load_model(base.folder, work.precision, work.bits)
-    probe, strength = _probe(work, model) if _is_pooled(recipe) else (None, None)
+    start, strengths = _fitted_heads(work, model) if _is_pooled(recipe) else (None, {})
     tuned = attach_adapter(model, recipe.adapter, base.id, recipe.seed)
     if work.checkpointed:
         checkpoint_activations(tuned)
-    objective, checking = _objectives(work, probe, str(tuned.device))
+    objective, checking = _objectives(work, start, str(tuned.device))
     sampler = _Sampler(work) if recipe.task.kind != "classify" and recipe.train.samples else None
     trainer = Trainer(
         run,
@@ -138,7 +139,8 @@ def train(run: Run, recipe: Recipe, base: FoundBase, tokens: Tokens) -> None:
         "all_parameters": everything,
         "temperature": temperature,
         "threshold": 0.5,
-        "probe_strength": strength,
+        "probe_strength": strengths.get("probe"),
+        "start_strength": strengths.get("start"),
         "samples": read_json(run.path("samples.json")) if run.path("samples.json").exists() else [],
     }
     write_json(run.path("train.json"), lines)
@@ -179,11 +181,14 @@ def _require_every_label(labels: list[str], rows: list[Row]) -> None:
         )
 
 
-def _probe(work: _Work, model: Any) -> tuple[PooledHead, float]:
-    """The head fitted alone on the frozen base; taken from the run when it was fitted already."""
-    path, note = work.run.path(PROBE), work.run.path("probe/probe.json")
-    if path.exists() and note.exists():
-        return load_head(path), float(read_json(note)["strength"])
+def _fitted_heads(work: _Work, model: Any) -> tuple[PooledHead, dict[str, float]]:
+    """The head that training starts from, and the inverse strengths of its penalty and the probe's.
+
+    Both are fitted alone on the frozen base; taken from the run when they were fitted already.
+    """
+    note = work.run.path("probe/probe.json")
+    if work.run.path(START).exists() and note.exists():
+        return load_head(work.run.path(START)), dict(read_json(note)["strengths"])
     work.run.say(_("fitting the probe: a linear head on the frozen base"))
     with StopSignal() as stop:
         features = {
@@ -200,17 +205,16 @@ def _probe(work: _Work, model: Any) -> tuple[PooledHead, float]:
         wrong = np.flatnonzero(~np.isfinite(found).all(axis=1)).tolist()
         if wrong:
             raise not_finite(_("the base model's states are not finite"), work.encoded[split], wrong)
-    head, strength = fit_probe(
-        features["train"],
-        work.truth("train"),
-        len(work.labels),
-        features["validation"],
-        work.truth("validation"),
-        work.recipe.seed,
-    )
-    head.save(path)
-    write_json(note, {"schema": "afina/probe/1", "strength": strength})
-    return head, strength
+    rows = (features["train"], work.truth("train"), len(work.labels))
+    seed = work.recipe.seed
+    probe, best = fit_probe(*rows, features["validation"], work.truth("validation"), seed)
+    wanted = work.recipe.train.head_strength
+    start = probe if wanted == "auto" else fit_head(*rows, wanted, seed)
+    probe.save(work.run.path(PROBE))
+    start.save(work.run.path(START))
+    strengths = {"probe": best, "start": best if wanted == "auto" else wanted}
+    write_json(note, {"schema": "afina/probe/1", "strengths": strengths})
+    return start, strengths
 
 
 def _reading(run: Run, encoded: list[Encoded], stop: StopSignal) -> Any:
@@ -227,10 +231,10 @@ def _reading(run: Run, encoded: list[Encoded], stop: StopSignal) -> Any:
     return check
 
 
-def _objectives(work: _Work, probe: PooledHead | None, device: str) -> tuple[Objective, Objective]:
-    if probe is None:
+def _objectives(work: _Work, start: PooledHead | None, device: str) -> tuple[Objective, Objective]:
+    if start is None:
         return TokenObjective(), TokenObjective()
-    objective = PooledObjective(probe, work.truth("train"), device)
+    objective = PooledObjective(start, work.truth("train"), device)
     return objective, objective.with_truth(work.truth("validation"))
 
 
