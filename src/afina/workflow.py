@@ -53,90 +53,112 @@ class Workflow:
 
     def stage(self, name: str) -> Stage:
         """The stage of this name."""
-        run, recipe = self.run, self.recipe
-        language = self.language or current()
-        sources = [source.source for source in recipe.data.train] + [
-            test.source for test in recipe.data.test
-        ]
-        chosen = {
+        stages = {
+            "data": self._data_stage,
+            "train": self._train_stage,
+            "evaluate": self._evaluate_stage,
+            "gate": self._gate_stage,
+            "release": self._release_stage,
+            "report": self._report_stage,
+        }
+        return stages[name]()
+
+    def _chosen(self) -> dict[str, Any]:
+        """What rows and training both depend on."""
+        recipe = self.recipe
+        return {
             "base": recipe.base.model_dump(mode="json", include={"model", "revision"}),
             "task": recipe.task.model_dump(mode="json"),
             "seed": recipe.seed,
         }
-        stages = {
-            "data": Stage(
-                "data",
-                (),
-                ("data", "models/tokenizer"),
-                lambda: {
-                    **chosen,
-                    "data": recipe.data.model_dump(mode="json"),
-                    "sources": {source: source_hash(source) for source in sources},
-                },
-                ("data",),
-                lambda: self._data(),
+
+    def _data_stage(self) -> Stage:
+        data = self.recipe.data
+        sources = [source.source for source in data.train] + [test.source for test in data.test]
+        return Stage(
+            "data",
+            after=(),
+            code=("data", "models/tokenizer"),
+            settings=lambda: {
+                **self._chosen(),
+                "data": data.model_dump(mode="json"),
+                "sources": {source: source_hash(source) for source in sources},
+            },
+            outputs=("data",),
+            work=self._data,
+        )
+
+    def _train_stage(self) -> Stage:
+        recipe = self.recipe
+        return Stage(
+            "train",
+            after=("data",),
+            code=("training", "inference", "models", "data/batches", "data/chat"),
+            settings=lambda: {
+                **self._chosen(),
+                "base": recipe.base.model_dump(mode="json"),
+                "adapter": recipe.adapter.model_dump(mode="json"),
+                "train": recipe.train.model_dump(mode="json"),
+                "max_length": recipe.data.max_length,
+            },
+            outputs=(
+                "release/adapter",
+                "release/head.safetensors",
+                "release/inference.json",
+                "probe",
+                "samples.json",
+                "train.json",
+                "metrics.jsonl",
+                "checkpoints",
             ),
-            "train": Stage(
-                "train",
-                ("data",),
-                ("training", "inference", "models", "data/batches", "data/chat"),
-                lambda: {
-                    **chosen,
-                    "base": recipe.base.model_dump(mode="json"),
-                    "adapter": recipe.adapter.model_dump(mode="json"),
-                    "train": recipe.train.model_dump(mode="json"),
-                    "max_length": recipe.data.max_length,
-                },
-                (
-                    "release/adapter",
-                    "release/head.safetensors",
-                    "release/inference.json",
-                    "probe",
-                    "samples.json",
-                    "train.json",
-                    "metrics.jsonl",
-                    "checkpoints",
-                ),
-                lambda: train(run, recipe, self.base, self.tokens),
-            ),
-            "evaluate": Stage(
-                "evaluate",
-                ("data", "train"),
-                ("evaluation", "metrics", "inference"),
-                lambda: {
-                    "evaluate": recipe.evaluate.model_dump(mode="json"),
-                    "group_by": recipe.data.split.group_by,
-                    "seed": recipe.seed,
-                },
-                ("evaluation.json", "predictions"),
-                lambda: _nothing(evaluate(run, recipe)),
-            ),
-            "gate": Stage(
-                "gate",
-                ("evaluate",),
-                ("evaluation/limits",),
-                lambda: [limit.model_dump(mode="json") for limit in recipe.gate],
-                ("gate.json",),
-                lambda: _nothing(gate(run, recipe)),
-            ),
-            "release": Stage(
-                "release",
-                ("data", "train", "evaluate", "gate"),
-                ("releases",),
-                lambda: {"name": recipe.name},
-                ("release/README.md", "release/evaluation.json", "release/manifest.json"),
-                lambda: release(run, recipe),
-            ),
-            "report": Stage(
-                "report",
-                ("data", "train", "evaluate", "gate"),
-                ("reports", "language"),
-                lambda: {"language": language, "reveal": self.reveal},
-                ("report.html",),
-                lambda: _nothing(write_report(run, language, self.reveal)),
-            ),
-        }
-        return stages[name]
+            work=lambda: train(self.run, recipe, self.base, self.tokens),
+        )
+
+    def _evaluate_stage(self) -> Stage:
+        recipe = self.recipe
+        return Stage(
+            "evaluate",
+            after=("data", "train"),
+            code=("evaluation", "metrics", "inference"),
+            settings=lambda: {
+                "evaluate": recipe.evaluate.model_dump(mode="json"),
+                "group_by": recipe.data.split.group_by,
+                "seed": recipe.seed,
+            },
+            outputs=("evaluation.json", "predictions"),
+            work=lambda: _nothing(evaluate(self.run, recipe)),
+        )
+
+    def _gate_stage(self) -> Stage:
+        return Stage(
+            "gate",
+            after=("evaluate",),
+            code=("evaluation/limits",),
+            settings=lambda: [limit.model_dump(mode="json") for limit in self.recipe.gate],
+            outputs=("gate.json",),
+            work=lambda: _nothing(gate(self.run, self.recipe)),
+        )
+
+    def _release_stage(self) -> Stage:
+        return Stage(
+            "release",
+            after=("data", "train", "evaluate", "gate"),
+            code=("releases",),
+            settings=lambda: {"name": self.recipe.name},
+            outputs=("release/README.md", "release/evaluation.json", "release/manifest.json"),
+            work=lambda: release(self.run, self.recipe),
+        )
+
+    def _report_stage(self) -> Stage:
+        language = self.language or current()
+        return Stage(
+            "report",
+            after=("data", "train", "evaluate", "gate"),
+            code=("reports", "language"),
+            settings=lambda: {"language": language, "reveal": self.reveal},
+            outputs=("report.html",),
+            work=lambda: _nothing(write_report(self.run, language, self.reveal)),
+        )
 
     def _data(self) -> None:
         audit = prepare(self.recipe, self.tokens, self.run.path("data"), self.run.say)
