@@ -158,7 +158,7 @@ def release(
     say: Say = _silent,
     progress: Say = _silent,
 ) -> RunResult:
-    """Card and manifest. Raises AfinaError when the gate says no."""
+    """Card and manifest, when the gate says yes; `passed` of the result is its answer."""
     with _working(recipe, runs, overrides, None, say, progress) as workflow:
         worked = workflow.do("gate")
         if workflow.passed():

@@ -229,6 +229,8 @@ def _alternatives(annotation: Any) -> list[str]:
         return [str(one).lower() if isinstance(one, bool) else str(one) for one in arguments]
     if origin in (typing.Union, types.UnionType):
         return [word for one in arguments for word in _alternatives(one)]
+    if origin is typing.Annotated:
+        return _alternatives(arguments[0])
     if origin is list:
         return [_("a list ({type})").format(type=type_in_words(arguments[0]))]
     words_of = {
