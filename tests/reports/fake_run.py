@@ -325,7 +325,8 @@ def add_training(run: Run, perplexity: bool, samples: list[dict[str, Any]] | Non
             "best_loss": 0.2871, "stopped_early": False, "seconds": 1342.8, "tokens": 339_624,
             "tokens_per_second": 252.9, "peak_memory_bytes": 2_314_567_168,
             "trained_parameters": 4_884_480,
-            "all_parameters": 139_400_064, "temperature": 1.24, "threshold": 0.5, "probe_strength": 0.01, "start_strength": 0.001,
+            "all_parameters": 139_400_064, "temperature": 1.24, "threshold": 0.5, "probe_strength": 0.01,
+            "start_strength": 0.001,
             "samples": samples or [],
         },
     )  # fmt: skip
