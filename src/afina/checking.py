@@ -21,7 +21,7 @@ from afina.models.tokenizer import Tokens, load_tokens
 from afina.recipe import Recipe
 from afina.recipe_file import dump_recipe
 from afina.runs.files import read_json
-from afina.training.tune import choose_memory
+from afina.training.resources import choose_memory
 
 # Share of the measured matmul rate that whole training steps reach on a CPU: attention, dropout and
 # norms take the rest. Assumed, not fitted: the demo's steps on one machine reached about a quarter at

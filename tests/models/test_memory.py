@@ -9,7 +9,7 @@ import pytest
 from afina.models.base import FoundBase
 from afina.models.memory import GIB, adapter_parameters, estimate_memory, parameter_count
 from afina.recipe import Recipe
-from afina.training.tune import choose_memory
+from afina.training.resources import choose_memory
 
 LLAMA_8B = {
     "hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 32, "num_attention_heads": 32,

@@ -12,7 +12,7 @@ from afina.data.chat import Encoded, encode_row, question_of
 from afina.data.roles import Row
 from afina.data.table import read_rows
 from afina.errors import DataError
-from afina.inference.generate import answer, continue_text, generation_settings
+from afina.inference.generate import generation_settings
 from afina.inference.label_likelihood import label_logits
 from afina.inference.pooled import PooledHead, features_of, load_head
 from afina.inference.settings import InferenceSettings, write_settings
@@ -20,8 +20,6 @@ from afina.language import _
 from afina.metrics.calibration import fit_temperature
 from afina.models.base import FoundBase
 from afina.models.load import attach_adapter, checkpoint_activations, load_model
-from afina.models.memory import estimate_memory, free_bytes
-from afina.models.precision import choose_precision
 from afina.models.tokenizer import Tokens
 from afina.recipe import Recipe
 from afina.runs.files import atomic_folder, read_json, write_json
@@ -30,6 +28,8 @@ from afina.runs.signals import StopSignal
 from afina.training.loop import Trainer, TrainingRows, not_finite, peak_memory
 from afina.training.objective import Objective, PooledObjective, TokenObjective
 from afina.training.probe import fit_head, fit_probe
+from afina.training.resources import resolve_auto
+from afina.training.sampler import Sampler
 
 TRAIN_SCHEMA = "afina/train/1"
 PROBE = "probe/head.safetensors"
@@ -57,35 +57,6 @@ class _Work:
         return np.array([codes[str(row.label)] for row in self.rows[split]])
 
 
-def resolve_auto(run: Run, recipe: Recipe, base: FoundBase) -> tuple[str, int, bool]:
-    """Precision, bits and activation checkpointing of this run: chosen once, kept on resume."""
-    known = run.resolved()
-    precision = known.get("train.precision") or choose_precision(recipe.train.precision)
-    bits, checkpointed = choose_memory(recipe, base, precision, free_bytes())
-    bits = known.get("base.bits", bits)
-    checkpointed = known.get("train.checkpoint_activations", checkpointed)
-    run.resolve(base__bits=bits, train__precision=precision, train__checkpoint_activations=checkpointed)
-    return precision, bits, checkpointed
-
-
-def choose_memory(recipe: Recipe, base: FoundBase, precision: str, free: int) -> tuple[int, bool]:
-    """Bits of the base and whether activations are computed again, so that `free` bytes are enough.
-
-    Takes the first that fits of: 16 bits, then with activation checkpointing, then 8 and 4 bits with it.
-    """
-    wanted_bits, wanted = recipe.base.bits, recipe.train.checkpoint_activations
-    choices = [(16, False), (16, True), (8, True), (4, True), (8, False), (4, False)]
-    allowed = [
-        (bits, checkpointed)
-        for bits, checkpointed in choices
-        if wanted_bits in ("auto", bits) and wanted in ("auto", checkpointed)
-    ]
-    for bits, checkpointed in allowed:
-        if estimate_memory(base.folder, recipe, precision, bits, checkpointed).total <= 0.9 * free:
-            return bits, checkpointed
-    return allowed[-1] if wanted_bits != "auto" or wanted != "auto" else (4, True)
-
-
 def train(run: Run, recipe: Recipe, base: FoundBase, tokens: Tokens) -> None:
     """Fine-tunes the base model on the run's data; goes on from a checkpoint when there is one."""
     work = _prepare(run, recipe, base, tokens)
@@ -95,7 +66,9 @@ def train(run: Run, recipe: Recipe, base: FoundBase, tokens: Tokens) -> None:
     if work.checkpointed:
         checkpoint_activations(tuned)
     objective, checking = _objectives(work, start, str(tuned.device))
-    sampler = _Sampler(work) if recipe.task.kind != "classify" and recipe.train.samples else None
+    sampler = None
+    if recipe.task.kind != "classify" and recipe.train.samples:
+        sampler = Sampler(run, tokens, work.rows["validation"][: recipe.train.samples])
     trainer = Trainer(
         run,
         recipe,
@@ -236,31 +209,6 @@ def _objectives(work: _Work, start: PooledHead | None, device: str) -> tuple[Obj
         return TokenObjective(), TokenObjective()
     objective = PooledObjective(start, work.truth("train"), device)
     return objective, objective.with_truth(work.truth("validation"))
-
-
-class _Sampler:
-    """Keeps a few answers to validation prompts at each validation, in samples.json."""
-
-    def __init__(self, work: _Work) -> None:
-        self._work = work
-        self._path = work.run.path("samples.json")
-        self._settings = generation_settings(work.tokens, max_new_tokens=48)
-
-    def __call__(self, model: Any, step: int) -> None:
-        kept = read_json(self._path) if self._path.exists() else []
-        kept = [sample for sample in kept if sample["step"] < step]
-        for row in self._work.rows["validation"][: self._work.recipe.train.samples]:
-            if row.messages:
-                last = max(i for i, m in enumerate(row.messages) if m["role"] == "assistant")
-                asked = [{"role": m["role"], "content": m["content"]} for m in row.messages[:last]]
-                said = answer(model, self._work.tokens, asked, self._settings)
-                prompt = asked[-1]["content"]
-            else:
-                prompt = row.text[:200]
-                said = continue_text(model, self._work.tokens, prompt, self._settings)
-            kept.append({"step": step, "prompt": prompt, "answer": said})
-            self._work.run.say(_("  sample: {answer}").format(answer=" ".join(said.split())[:100]))
-        write_json(self._path, kept)
 
 
 def _release(work: _Work, tuned: Any, head: PooledHead | None) -> float:
