@@ -20,8 +20,8 @@ METRICS = ("accuracy", "macro_f1", "false_positive_rate")
 WORDS: dict[str, dict[str, str]] = {
     "en": {
         "demo": "`make demo` on {machine}: {minutes:.0f} minutes with the installation, trained on "
-        "{rows} rows for {steps} steps, {test} test rows of {groups} scenario families never trained on, "
-        "95 % intervals in brackets ([`demo.json`](benchmarks/results/demo.json)).",
+        "{rows} rows for {steps} steps, {test} test rows of {groups} scenario families never trained "
+        "on, 95 % intervals in brackets ([`demo.json`](benchmarks/results/demo.json)).",
         "full": "The full recipe, trained on the {rows:,} rows of the built-in corpus for {steps} steps "
         "([`unseen.jsonl`](benchmarks/results/unseen.jsonl)), on its own test families and on mail and "
         "messages that nobody here wrote, of sources never trained on. Macro-F1:",
@@ -43,8 +43,8 @@ WORDS: dict[str, dict[str, str]] = {
         "vistas al entrenar, intervalos del 95 % entre paréntesis "
         "([`demo.json`](benchmarks/results/demo.json)).",
         "full": "La receta completa, entrenada con las {rows:,} filas del corpus incluido en {steps} "
-        "pasos ([`unseen.jsonl`](benchmarks/results/unseen.jsonl)), en sus propias familias de prueba y en "
-        "correo y mensajes que nadie escribió aquí, de fuentes nunca vistas al entrenar. Macro-F1:",
+        "pasos ([`unseen.jsonl`](benchmarks/results/unseen.jsonl)), en sus propias familias de prueba y "
+        "en correo y mensajes que nadie escribió aquí, de fuentes nunca vistas al entrenar. Macro-F1:",
         "head": "| Modelo | Exactitud | Macro-F1 | Tasa de falsos positivos |",
         "sets": "| Conjunto de prueba | Filas | Ajustado | Sonda | TF-IDF | Base |",
         "tfidf": "TF-IDF + regresión logística",
