@@ -279,8 +279,8 @@ FIELDS: dict[str, Case] = {
         "gate",
     ),
     "gate.against": Case(
-        gate(metric="accuracy", min_gain=-2.0, against="base"),
-        gate(metric="accuracy", min_gain=-2.0, against="tfidf"),
+        gate(metric="accuracy", min_gain=-1.0, against="base"),
+        gate(metric="accuracy", min_gain=-1.0, against="tfidf"),
         checks("limit"),
         "gate",
     ),
@@ -292,8 +292,8 @@ FIELDS: dict[str, Case] = {
         ("data.test=[{name: late, source: MORE}]",),
     ),
     "gate.min_gain": Case(
-        gate(metric="accuracy", min_gain=-2.0, against="base"),
-        gate(metric="accuracy", min_gain=2.0, against="base"),
+        gate(metric="accuracy", min_gain=-1.0, against="base"),
+        gate(metric="accuracy", min_gain=1.0, against="base"),
         checks("verdict"),
         "gate",
     ),
@@ -301,7 +301,7 @@ FIELDS: dict[str, Case] = {
         gate(metric="accuracy", max=1.0), gate(metric="accuracy", max=0.0), checks("verdict"), "gate"
     ),
     "gate.min": Case(
-        gate(metric="accuracy", min=0.0), gate(metric="accuracy", min=1.5), checks("verdict"), "gate"
+        gate(metric="accuracy", min=0.0), gate(metric="accuracy", min=1.0), checks("verdict"), "gate"
     ),
     "gate.undecided": Case(
         gate(metric="accuracy", min=0.8, undecided="fail"),

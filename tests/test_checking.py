@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+from dataclasses import replace
 
 import pytest
 import yaml
@@ -140,6 +141,19 @@ def test_lines_for_people_and_json_for_machines(tiny):
     as_json = json.loads(json.dumps(found.as_json()))
     assert as_json["schema"] == "afina/check/1"
     assert as_json["memory_bytes"] == found.memory.total
+
+
+@pytest.mark.parametrize(
+    ("seconds", "line"),
+    [
+        (0.2, "training: less than a minute on this machine"),
+        (60, "training: less than a minute on this machine"),
+        (61, "training: roughly 2 minutes on this machine"),
+        (3600, "training: roughly 60 minutes on this machine"),
+    ],
+)
+def test_a_short_time_is_not_one_minutes(tiny, seconds, line):
+    assert line in replace(check(tiny), seconds=seconds).lines()
 
 
 def test_what_will_not_fit_is_said(tiny, monkeypatch):

@@ -101,6 +101,33 @@ def test_placeholders_are_the_same(english: str, spanish: str) -> None:
     )
 
 
+# Orders to `usted`. Left out are words that are something else as well: use, pase, suba, nombre, quite,
+# diga ("una base que diga…"), haga, cierre.
+USTED = re.compile(
+    r"\b(?:usted|ponga|guarde|elija|escriba|revise|corrija|agregue|vuelva a|instale|ejecute|borre|"
+    r"repita|pruebe|compruebe|comparta|copie|quiso decir)\b"
+    r"|\b(?:pónga|escríba|pruébe|agrégue|quíte|revíse|cópie|nómbre|guárde|corríja|instále)l[aeo]s?\b",
+    re.IGNORECASE,
+)
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.es.md", *sorted((ROOT / "docs" / "es").glob("*.md"))]
+
+
+def test_the_spanish_says_tu() -> None:
+    assert USTED.search("Ponga la fila, o escríbala de nuevo.")
+    assert not USTED.search("Pon la fila, o escríbela de nuevo.")
+    wrong = [spanish for spanish in language._catalogue().values() if USTED.search(spanish)]
+    assert wrong == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_the_pages_say_tu(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    # What stands between backquotes or in code may be an example of a row.
+    prose = re.sub(r"^```.*?^```|`[^`]*`", "", text, flags=re.DOTALL | re.MULTILINE)
+    assert [found[0] for found in USTED.finditer(prose)] == []
+
+
 def test_no_text_is_put_together_before_it_is_translated() -> None:
     """`_(f"…")` and `_("a" + b)` can never be found in a catalogue."""
     wrong = []

@@ -119,7 +119,7 @@ def test_one_stage_at_a_time(tiny):
 
 
 def test_a_gate_that_says_no_keeps_the_model_in(tiny):
-    limit = 'gate=[{"metric": "accuracy", "min": 2.0}]'
+    limit = 'gate=[{"metric": "accuracy", "max": 0.0}]'
     refused = afina.run(str(tiny.folder / "tiny.yaml"), runs=str(tiny.runs), overrides=[limit])
     assert refused.passed is False
     assert not (refused.release / "manifest.json").exists()
@@ -163,6 +163,42 @@ def test_faults_are_errors_with_what_to_do(tiny, tmp_path):
     afina.build_data(recipe, runs=str(tmp_path / "half"))
     with pytest.raises(AfinaError, match="no trained model yet"):
         afina.open_model("tiny", runs=str(tmp_path / "half"))
+
+
+def test_wrong_arguments_are_refused_at_the_door(result, tiny):
+    recipe, runs = str(tiny.folder / "tiny.yaml"), str(tiny.runs)
+    before = sorted(tiny.runs.rglob("*"))
+    for wrong in (None, 3, "", [recipe]):
+        with pytest.raises(AfinaError, match="`recipe` must be a path or the name of a run"):
+            afina.run(wrong, runs=runs)
+        with pytest.raises(AfinaError, match="`recipe` must be"):
+            afina.check_recipe(wrong)
+        with pytest.raises(AfinaError, match="`name` must be"):
+            afina.open_model(wrong, runs=runs)
+    for wrong in ("train.epochs=1", {"train.epochs": 1}, 5):
+        with pytest.raises(AfinaError, match="`overrides` must be a list of texts") as caught:
+            afina.train(recipe, runs=runs, overrides=wrong)
+        assert caught.value.fix == 'for example overrides=["train.epochs=5"]'
+    with pytest.raises(AfinaError, match=r"`overrides\[1\]` must be text; found a whole number"):
+        afina.check_recipe(recipe, overrides=["train.epochs=1", 5])
+    with pytest.raises(AfinaError, match="no language 'fr'"):
+        afina.run(recipe, runs=runs, language="fr")
+    with pytest.raises(AfinaError, match="`names` must be a list of texts; found text"):
+        afina.compare_runs("tiny", runs=runs)
+    assert sorted(tiny.runs.rglob("*")) == before
+
+
+def test_a_model_refuses_one_text_and_what_is_no_text(result, tiny):
+    model = afina.open_model("tiny@1", runs=str(tiny.runs))
+    with pytest.raises(AfinaError, match="`texts` must be a list of texts; found text"):
+        model.classify("one text")
+    with pytest.raises(AfinaError, match=r"`texts\[1\]` must be text; found nothing"):
+        model.classify(["one", None])
+    assert model.classify(()) == []
+    assert model.classify(text for text in ["one"]) == model.classify(["one"])
+    for wrong in ("hello", [], ["hello"], [{"role": "user"}], {"role": "user", "content": "x"}):
+        with pytest.raises(AfinaError, match="`messages` must be a list of messages"):
+            model.reply(wrong)
 
 
 def test_a_recipe_is_written_for_rows(tmp_path):

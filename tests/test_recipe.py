@@ -203,6 +203,13 @@ def test_kinds_that_are_not_built_are_refused_by_name(kind: str) -> None:
         ("gate: [{metric: accuracy, min_gain: 0.1}]", "gate.0", "min_gain needs against"),
         ("gate: [{metric: accuracy, min: 0, set: other}]", "gate.0", "set 'other' is not one of test"),
         ("gate: [{metric: perplexity, max: 3}]", "gate.0", "a pooled head has no perplexity"),
+        ("gate: [{metric: accuracy, min: 90}]", "gate.0", "a share between 0 and 1: 0.9 means 90 %"),
+        ("gate: [{metric: recall, max: -0.1}]", "gate.0", "max -0.1: recall is a share"),
+        (
+            "gate: [{metric: auc, against: base, min_gain: 10}]",
+            "gate.0",
+            "between -1 and 1: 0.1 means 10 percentage points",
+        ),
         (
             "gate: [{metric: accuracy, model: probe, against: base, min_gain: 0}]",
             "gate.0",
@@ -305,8 +312,8 @@ def test_a_faulty_set_is_told_as_such_and_without_a_line_of_the_file(override: s
     [
         (b"", "this file holds nothing"),
         (b"# only a comment\n", "this file holds nothing"),
-        (b"- a\n- b\n", "this file holds list"),
-        (b"just words", "this file holds str"),
+        (b"- a\n- b\n", "this file holds a list"),
+        (b"just words", "this file holds text"),
         (b"\x89PNG\r\n\x1a\n\x00\x01", "is not UTF-8"),
         (b"name: caf\xe9\n", "byte 9 is not UTF-8"),
         (b"name: a\x00b\n", "special characters are not allowed"),

@@ -165,6 +165,8 @@ def test_comments_are_there_in_both_languages(tmp_path: Path) -> None:
         choose(language)
         text = new_recipe(source, tmp_path / f"{language}.yaml").read_text()
         assert "# base: meta-llama/Llama-3.1-8B-Instruct" in text
+        # What was not measured is not promised.
+        assert {"en": "expected to be better", "es": "se espera que sea mejor"}[language] in text
         assert text.count("#") > 20
 
 

@@ -12,6 +12,13 @@ import afina.checking as checking
 import afina.machine as machine
 import afina.recipe_writer as recipe_writer
 import afina.runs.compare as comparing
+from afina.arguments import (
+    check_language,
+    check_name,
+    check_overrides,
+    list_of_messages,
+    list_of_texts,
+)
 from afina.errors import AfinaError
 from afina.inference.engine import Engine
 from afina.language import current
@@ -189,6 +196,8 @@ def check_recipe(
 
 def new_recipe(source: str, path: str | Path, *, name: str | None = None) -> Path:
     """Writes a commented recipe for the user's own data. Returns its path."""
+    check_name(source, "source")
+    check_name(path, "path")
     return recipe_writer.new_recipe(source, Path(path), name)
 
 
@@ -199,11 +208,13 @@ def list_runs(*, runs: str = "runs") -> list[comparing.RunSummary]:
 
 def show_run(name: str, *, runs: str = "runs") -> RunResult:
     """One run as it stands."""
+    check_name(name, "name")
     return _result(find_run(name, runs), False)
 
 
 def compare_runs(names: list[str], *, runs: str = "runs") -> comparing.RunComparison:
     """What differs between runs: settings and figures."""
+    names = list_of_texts(names, "names", '["phishing@1", "phishing@2"]')
     return comparing.compare_runs([find_run(name, runs) for name in names])
 
 
@@ -229,6 +240,7 @@ class Model:
 
         if self.engine.settings.kind != "classify":
             raise AfinaError(_("this model writes text; it has no labels"))
+        texts = list_of_texts(texts, "texts", '["…"]')
         if not texts:
             return []
         rows = self.engine.classify(texts)
@@ -236,15 +248,18 @@ class Model:
 
     def reply(self, messages: list[dict[str, str]]) -> Iterator[str]:
         """The answer to a conversation, in pieces."""
-        return self.engine.reply(messages)
+        return self.engine.reply(list_of_messages(messages))
 
 
 def open_model(name: str, *, runs: str = "runs", say: Say = _silent) -> Model:
     """Loads the trained model of a run."""
+    check_name(name, "name")
     return Model(Engine(find_run(name, runs).path("release"), say))
 
 
 def _read(recipe: str | Path, runs: str, overrides: list[str] | None) -> Recipe:
+    check_name(recipe, "recipe")
+    check_overrides(overrides)
     path = Path(recipe)
     if path.is_file() or path.suffix in (".yaml", ".yml"):
         return read_recipe(path, overrides)
@@ -262,6 +277,9 @@ def _working(
     reveal: bool = False,
 ) -> Iterator[Workflow]:
     """The workflow of a recipe or of a run, with the run locked; pushes its files in the end."""
+    check_name(recipe, "recipe")
+    check_overrides(overrides)
+    check_language(language)
     path = Path(recipe)
     if path.is_file() or path.suffix in (".yaml", ".yml"):
         settings = read_recipe(path, overrides)

@@ -95,11 +95,7 @@ class RecipeCheck:
             )
         )
         if self.seconds is not None:
-            lines.append(
-                _("training: roughly {minutes:.0f} minutes on this machine").format(
-                    minutes=math.ceil(self.seconds / 60)
-                )
-            )
+            lines.append(_time_line(self.seconds))
         if self.memory.total > self.free_bytes:
             lines.append(
                 _(
@@ -108,6 +104,14 @@ class RecipeCheck:
                 )
             )
         return lines
+
+
+def _time_line(seconds: float) -> str:
+    if seconds <= 60:
+        return _("training: less than a minute on this machine")
+    return _("training: roughly {minutes:.0f} minutes on this machine").format(
+        minutes=math.ceil(seconds / 60)
+    )
 
 
 def _part_line(name: str, part: dict[str, Any]) -> str:

@@ -148,7 +148,10 @@ class Split(Section):
         None, description="A column whose equal values stay on one side: family, author, source, day."
     )
     seed: int | None = Field(
-        None, ge=0, description="The split's own seed; empty takes the recipe's seed."
+        None,
+        ge=0,
+        le=2**31 - 1,
+        description="The split's own seed; empty takes the recipe's seed.",
     )
 
     @model_validator(mode="after")
@@ -380,7 +383,9 @@ class Recipe(Section):
 
     version: Literal[1] = Field(1, description="Version of the recipe's form.")
     name: str = Field(description="Name of the run's folder: letters, digits, - and _.")
-    seed: int = Field(13, ge=0, description="The one seed: split, order, dropout, bootstrap.")
+    seed: int = Field(
+        13, ge=0, le=2**31 - 1, description="The one seed: split, order, dropout, bootstrap."
+    )
     base: Annotated[Base, BeforeValidator(_as_base)] = Field(default_factory=Base)
     task: Task = Field(default_factory=Task)
     data: Data

@@ -10,6 +10,7 @@ import yaml
 from pydantic import ValidationError
 
 from afina.errors import Problem, RecipeError
+from afina.kinds import in_words
 from afina.language import _
 from afina.recipe import Recipe
 from afina.recipe_faults import Place, all_fields, dotted, explain_line, model_at, problems_of
@@ -150,7 +151,7 @@ def _load(text: str, path: str) -> tuple[dict[str, Any], dict[Place, int], list[
         raise RecipeError(path, [problem]) from None
     if not isinstance(settings, dict):
         what = _("a recipe is a list of `key: value` lines; this file holds {found}").format(
-            found=_("nothing") if settings is None else type(settings).__name__
+            found=in_words(settings)
         )
         raise RecipeError(path, [Problem("file", what, fix=_("begin with `afina recipe new DATA`"))])
     return settings, lines, problems

@@ -9,6 +9,7 @@ from afina.language import _
 if TYPE_CHECKING:
     from afina.recipe import Limit, Recipe
 
+SHARES = ("accuracy", "macro_f1", "auc", "false_positive_rate", "recall", "precision")
 ABOUT_ALARMS = ("auc", "false_positive_rate", "recall", "precision")
 
 
@@ -50,12 +51,31 @@ def _not_measured(recipe: Recipe, metric: str) -> str | None:
     return None
 
 
+def _out_of_range(limit: Limit) -> str | None:
+    """Why a limit lies where no share can be; None when it does not."""
+    if limit.metric not in SHARES:
+        return None
+    for name, value in (("min", limit.min), ("max", limit.max)):
+        if value is not None and not 0 <= value <= 1:
+            return _("{name} {value:g}: {metric} is a share between 0 and 1: 0.9 means 90 %").format(
+                name=name, value=value, metric=limit.metric
+            )
+    if limit.min_gain is not None and not -1 <= limit.min_gain <= 1:
+        return _(
+            "min_gain {value:g}: a gain in {metric} is between -1 and 1: 0.1 means 10 percentage points"
+        ).format(value=limit.min_gain, metric=limit.metric)
+    return None
+
+
 def _limit_fault(recipe: Recipe, limit: Limit) -> str | None:
     """Why a limit of the gate can never be decided; None when it can."""
     sets = ["test", *(test.name for test in recipe.data.test)]
     if limit.set not in sets:
         return _("set {set!r} is not one of {known}").format(set=limit.set, known=", ".join(sets))
     fault = _not_measured(recipe, limit.metric)
+    if fault:
+        return fault
+    fault = _out_of_range(limit)
     if fault:
         return fault
     task, metrics = recipe.task, recipe.evaluate.metrics

@@ -13,11 +13,11 @@ from typing import Any
 
 from afina.data.roles import find_roles
 from afina.data.sources import files_of, read_source
-from afina.errors import AfinaError, DataError
+from afina.errors import AfinaError, DataError, StorageError
 from afina.language import _
 from afina.recipe import Columns
 from afina.recipe_file import parse_recipe
-from afina.runs.files import write_text
+from afina.runs.files import storage_error, write_text
 
 SAMPLE_ROWS = 2000
 # Files sorted by label would show only one: after the first rows, every 50th of so many is looked at.
@@ -90,7 +90,17 @@ def new_recipe(source: str, path: Path, name: str | None = None) -> Path:
     look = look_at(source)
     text = recipe_text(source, path, name if name is not None else name_for(source), look)
     parse_recipe(text, str(path))
-    write_text(path, text)
+    try:
+        write_text(path, text)
+    except OSError as error:
+        known = storage_error(error)
+        raise StorageError(
+            _("this file cannot be written: {error}").format(
+                error=known.what if known else error.strerror or error
+            ),
+            where=str(path),
+            fix=_("give another file with --output"),
+        ) from None
     return path
 
 
@@ -301,7 +311,7 @@ def _base(name: str) -> list[str]:
         "seed: 13  # " + _("same seed, same split and same order"),
         "",
         "base: embedded  # " + _("small, works offline; good at English, weak at Spanish"),
-        f"# base: {llama}  # " + _("far better, also in Spanish; see `afina doctor`"),
+        f"# base: {llama}  # " + _("larger; expected to be better, also in Spanish; see `afina doctor`"),
         f"# base: {{model: {llama}, bits: 4}}  # " + _("the same in less than half the memory"),
         "# base: ./my-model  # " + _("a folder or .gguf file of the Llama architecture"),
     ]

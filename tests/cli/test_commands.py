@@ -68,7 +68,7 @@ def test_only_what_depends_on_an_edit_is_done_again(finished, tmp_path) -> None:
     place, _answer = finished
     runs = str(tmp_path / "runs")
     shutil.copytree(place.folder / "runs", runs)
-    done = place.afina("run", "r.yaml", "--runs", runs, "--set", "gate.0.min=1.1")
+    done = place.afina("run", "r.yaml", "--runs", runs, "--set", "gate=[{metric: accuracy, max: 0.0}]")
     assert done.code == 1
     assert "gate: FAIL" in done.out
     assert "no release was made" in done.out
@@ -114,6 +114,32 @@ def test_chat_answers_each_line(finished) -> None:
         assert re.fullmatch(
             r"(fruit|metal)  \((fruit|metal) [01]\.\d{3}, (fruit|metal) [01]\.\d{3}\)", line
         )
+
+
+def test_chat_takes_the_newest_run_that_has_a_model(finished, tmp_path) -> None:
+    import shutil
+
+    place, _answer = finished
+    shutil.copytree(place.folder / "runs", tmp_path / "runs")
+    where = ("--runs", str(tmp_path / "runs"))
+    assert place.afina("data", "build", "r.yaml", "--set", "seed=7", *where).code == 0
+    assert (tmp_path / "runs/colours/2/run.json").exists()
+    answer = place.afina("chat", "colours", *where, stdin="the mango came\n")
+    assert (answer.code, len(answer.out.splitlines())) == (0, 1)
+    assert "has no model yet: colours@1 answers" in answer.err
+    assert place.afina("chat", "colours@2", *where).code == 2
+
+
+def test_chat_reads_bytes_that_are_no_text(finished) -> None:
+    place, _answer = finished
+    done = subprocess.run(
+        [sys.executable, "-m", "afina", "chat", "colours"],
+        cwd=place.folder, env=environment(place.cache), capture_output=True, check=False,
+        input=b"\xff\xfe the mango\n",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == 1
+    assert b"Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize("command", COMMANDS)

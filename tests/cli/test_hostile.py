@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import Place
+from tests.cli.conftest import Place, environment
 from tests.conftest import colour_rows, write_jsonl
 
 
@@ -127,6 +130,85 @@ def test_a_damaged_stage_file_is_named(fresh) -> None:
 def test_a_run_without_a_model_cannot_be_talked_to(fresh) -> None:
     assert fresh.inside("data", "build", "r.yaml").code == 0
     assert "afina run" in refused(fresh, "chat", "colours")
+
+
+def test_a_release_that_was_changed_is_told_and_made_again(finished, tmp_path) -> None:
+    place, _first = finished
+    shutil.copytree(place.folder / "runs", tmp_path / "runs")
+    where = ("--runs", str(tmp_path / "runs"))
+    adapter = tmp_path / "runs/colours/1/release/adapter/adapter_model.safetensors"
+    whole = adapter.read_bytes()
+    for damaged in (whole[:-50] + bytes(255 - byte for byte in whole[-50:]), whole[:1000]):
+        adapter.write_bytes(damaged)
+        message = refused(place, "chat", "colours", *where)
+        assert str(adapter) in message
+        assert "changed or damaged" in message
+        assert "afina run " in message
+    answer = place.inside("run", "colours", *where)
+    assert answer.code == 0, answer.err
+    assert adapter.read_bytes() == whole
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("command", ["--version", "runs list --json", "recipe explain"])
+@pytest.mark.parametrize("output", ["> /dev/full", ">&-"])
+def test_an_output_that_takes_nothing_is_one_line(fresh, command: str, output: str, unbuffered) -> None:
+    done = subprocess.run(
+        ["bash", "-c", f"{sys.executable} -m afina {command} {output}"],
+        cwd=fresh.folder,
+        env=environment(fresh.cache, PYTHONUNBUFFERED=unbuffered),
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    why = "closed" if "&" in output else "No space left"
+    assert done.stderr.startswith("error: the standard output takes nothing: ")
+    assert why in done.stderr
+    assert done.stderr.count("error: ") == 1
+    assert "Traceback" not in done.stderr
+    assert "Exception ignored" not in done.stderr
+
+
+def test_closed_input_and_closed_errors_are_no_fault(fresh) -> None:
+    done = subprocess.run(
+        ["bash", "-c", f"{sys.executable} -m afina --version <&- 2>&-"],
+        cwd=fresh.folder, env=environment(fresh.cache), capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("afina ")
+
+
+def test_ctrl_c_at_any_moment_of_the_start_leaves_no_traceback(fresh) -> None:
+    for delay in range(20, 420, 20):
+        # Ctrl-C reaches Python itself, before it knows of Afina, at the very beginning.
+        process = fresh.start("recipe", "explain", "--all")
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(delay / 1000)
+        process.send_signal(signal.SIGINT)
+        _out, err = process.communicate(timeout=60)
+        assert "afina/" not in err or "Traceback" not in err, (delay, err)
+
+
+@pytest.mark.parametrize("place", ["/proc/x", "/dev/null"])
+def test_a_cache_that_cannot_be_written_is_named(fresh, place: str) -> None:
+    answer = Place(fresh.folder, Path(place)).inside("data", "build", "r.yaml")
+    assert (answer.code, answer.clean) == (2, True)
+    assert place in answer.err
+    assert "AFINA_CACHE" in answer.err
+
+
+def test_a_recipe_that_cannot_be_written_is_named(fresh) -> None:
+    message = refused(fresh, "recipe", "new", "rows.jsonl", "--output", "/proc/x.yaml")
+    assert "/proc/x.yaml" in message
+    assert "--output" in message
+
+
+@pytest.mark.parametrize("name", ["seed", "data.split.seed"])
+def test_a_seed_that_no_generator_takes(fresh, name: str) -> None:
+    for seed in (2**31, 99999999999999999999):
+        assert f"{name}: " in refused(fresh, "run", "r.yaml", "--set", f"{name}={seed}")
+    assert fresh.inside("data", "build", "r.yaml", "--set", f"{name}={2**31 - 1}").code == 0
 
 
 def test_a_gate_that_needs_a_training_that_never_was_still_does_it(fresh) -> None:

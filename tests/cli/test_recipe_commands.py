@@ -186,6 +186,21 @@ def test_clean_only_shows_until_told_to_remove(call: Call, tmp_path: Path) -> No
     assert "done" in (done.path("stages/train.json")).read_text()
 
 
+def test_clean_removes_runs_without_any_stage_done(call: Call, tmp_path: Path) -> None:
+    done, bare, held = (_run(tmp_path, rate) for rate in ("1.0e-4", "2.0e-4", "3.0e-4"))
+    for run in (bare, held):
+        for path in run.path("stages").glob("*.json"):
+            path.write_text('{"state": "stopped", "key": "k", "outputs": {}}')
+    held.lock()
+    call("runs", "clean", "--runs", str(tmp_path))
+    assert bare.path("run.json").exists()
+    call("runs", "clean", "--yes", "--runs", str(tmp_path))
+    held.unlock()
+    assert not bare.root.exists()
+    assert done.path("run.json").exists()
+    assert held.path("run.json").exists()
+
+
 def test_clean_leaves_running_runs_and_other_folders_alone(call: Call, tmp_path: Path) -> None:
     run = _run(tmp_path / "runs")
     _fill(run)

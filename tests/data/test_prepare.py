@@ -159,7 +159,56 @@ def test_every_faulty_row_is_named_up_to_twenty(made):
 
 def test_labels_outside_the_recipe(made):
     fault = fault_of(made, colour_rows(30), task={"labels": ["fruit", "wood"]})
-    assert "'metal' is not one of task.labels (fruit, wood)" in fault.what
+    lines = fault.what.splitlines()
+    assert lines[0] == "labels that are not in task.labels (fruit, wood), and their rows: 'metal' × 15"
+    assert len(lines) == 16
+    assert all(line.endswith(": unknown label 'metal'") for line in lines[1:])
+    assert "task.labels" in fault.fix
+
+
+def test_every_unknown_label_is_counted_beyond_the_rows_shown(made):
+    rows = [{"text": f"t{n}", "label": "ok"} for n in range(100)]
+    rows[4]["label"] = "odd"
+    for row in rows[10:90]:
+        row["label"] = "new"
+    rows[95]["label"] = "odd"
+    rows[97]["text"] = None
+    fault = fault_of(made, rows, task={"labels": ["ok", "good"]})
+    assert fault.what.splitlines()[0].endswith("and their rows: 'new' × 80, 'odd' × 2")
+    assert fault.what.count("rows.jsonl:") == 20
+    assert "first 20" in fault.what
+
+
+def test_one_unknown_label_is_named_with_its_row(made):
+    rows = [{"text": f"t{n}", "label": "ab"[n % 2]} for n in range(30)]
+    rows[6]["label"] = "c" * 200
+    fault = fault_of(made, rows, task={"labels": ["a", "b"]})
+    assert fault.where.endswith("rows.jsonl:7")
+    assert fault.what == f"label '{'c' * 59}…' is not one of task.labels (a, b)"
+
+
+@pytest.mark.parametrize(
+    ("column", "what"),
+    [
+        ("dya", "no column `dya`"),
+        ("text", "`text` is the text of a row"),
+        ("label", "`label` is the label of a row"),
+    ],
+)
+def test_a_wrong_group_column_is_told_once(made, column, what):
+    fault = fault_of(made, colour_rows(30), split={"group_by": column})
+    assert what in fault.what
+    assert len(fault.what.splitlines()) == 1
+    assert fault.where.endswith("rows.jsonl:1")
+    assert "day, source" in fault.fix
+
+
+@pytest.mark.parametrize(("threshold", "times"), [(None, 0), (0.8, 1)])
+def test_near_duplicates_are_spoken_of_only_when_they_are_looked_for(tmp_path, llama3, threshold, times):
+    source = str(write_jsonl(tmp_path / "r.jsonl", colour_rows(30)))
+    said: list[str] = []
+    prepare(recipe_of(source, near_duplicate=threshold), llama3, tmp_path / "d", said.append)
+    assert len([line for line in said if "near-duplicates" in line]) == times
 
 
 @pytest.mark.parametrize(

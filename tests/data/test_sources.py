@@ -185,7 +185,12 @@ HOSTILE = {
     "latin 1 json": ("r.json", b'[{"a":1},\n{"a":"\xe9"}]', "r.json:2", "not UTF-8"),
     "latin 1 csv": ("r.csv", b"text,label\nuno,a\nma\xf1ana,b\n", "r.csv:3", "byte 3"),
     "latin 1 text": ("a/r.txt", b"uno\ndos\nma\xf1ana\n", "r.txt:3", "byte 3"),
-    "utf-16": ("r.csv", "text,label\n".encode("utf-16"), "r.csv:1", "not UTF-8"),
+    "utf-16": ("r.csv", "text,label\n".encode("utf-16"), "r.csv:1", "is UTF-16, not UTF-8"),
+    "utf-16 big end first": ("r.jsonl", "\ufeff{}".encode("utf-16-be"), "r.jsonl:1", "is UTF-16"),
+    "utf-16 text": ("r.txt", "uno\ndos".encode("utf-16"), "r.txt:1", "is UTF-16"),
+    "array as lines": ("r.jsonl", b'\n[\n {"a": 1}\n]\n', "r.jsonl:2", "holds a JSON array"),
+    "array in one line": ("r.ndjson", b'[{"a": 1}, {"a": 2}]', "r.ndjson:1", "holds a JSON array"),
+    "17 MB text": ("r.txt", b"x" * 17_000_000, "r.txt", "longer than 16 MiB"),
     "half a character": (
         "r.jsonl",
         b'{"a":"ok"}\n{"a":"\\ud83d"}\n',
@@ -219,6 +224,25 @@ def test_hostile_file_is_one_error_with_its_place(tmp_path, name):
     assert fault.fix
     assert len(str(fault)) < 1000
     assert "Traceback" not in str(fault)
+
+
+def test_what_to_do_fits_the_fault(tmp_path):
+    def fix_of(name: str, content: bytes) -> str:
+        return fault_of(put(tmp_path / name, content)).fix or ""
+
+    assert "iconv -f UTF-16 -t UTF-8" in fix_of("a.csv", "text,label\n".encode("utf-16"))
+    assert "iconv -f LATIN1" in fix_of("b.csv", b"text,label\nma\xf1ana,b\n")
+    assert fix_of("rows.jsonl", b'[\n{"a": 1}]') == "rename it to rows.json"
+    (tmp_path / "rows.jsonl").rename(tmp_path / "rows.json")
+    assert rows_of(tmp_path / "rows.json") == [{"a": 1}]
+
+
+@pytest.mark.parametrize("source", ["s3://bucket/rows.csv", "http://x.org/a.jsonl", "HTTPS://x.org/*"])
+def test_data_is_read_from_disk_only(source):
+    fault = fault_of(source)
+    assert "disk only" in fault.what
+    assert "download it first" in (fault.fix or "")
+    assert fault.where == source
 
 
 @pytest.mark.parametrize("content", [b"\n\n \n", b"\xef\xbb\xbf", b"\xef\xbb\xbf\n\n"])

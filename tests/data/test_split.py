@@ -78,6 +78,17 @@ def test_impossible_splits_say_why(units, labels, what):
     assert caught.value.fix
 
 
+@pytest.mark.parametrize(
+    ("units", "labels"), [([0] * 8, [0, 1] * 4), ([0, 1, 2, 3, 4, 4, 4], [0, 0, 0, 0, 1, 1, 1])]
+)
+def test_group_by_is_spoken_of_only_where_it_is_set(units, labels):
+    for group_by in (None, "family"):
+        with pytest.raises(DataError) as caught:
+            split_rows(np.array(units), np.array(labels), SHARES, 1, ["a", "b"], group_by)
+        assert ("group_by" in caught.value.fix) == (group_by is not None)
+        assert "only 1 groups" not in caught.value.what
+
+
 @given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=1, max_size=40))
 def test_a_unit_joins_clusters_and_groups(pairs):
     clusters, groups = np.array(pairs).T

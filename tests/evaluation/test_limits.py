@@ -190,3 +190,42 @@ def test_no_limits_let_every_model_through(tmp_path) -> None:
     run = open_run(run_recipe, str(tmp_path))
     write_json(run.path("evaluation.json"), {"results": [], "comparisons": []})
     assert gate(run, run_recipe)["passed"] is True
+
+
+def test_the_rows_that_would_decide_are_more_than_there_are(tmp_path) -> None:
+    """14 of 14 right: Wilson's interval begins at .785, the measured one (over groups) at .6."""
+    limit = "  - {metric: accuracy, min: 0.7}"
+    wide = line("accuracy", 1.0, [0.6, 1.0], 14)
+    rows = decide(tmp_path, limit, [wide])["checks"][0]["rows_needed"]
+    assert rows > 14
+    # Wilson's interval over these rows would decide: it is not rows that are missing.
+    odd = line("accuracy", 0.95, [0.928, 0.953], 1000)
+    check = decide(tmp_path, "  - {metric: accuracy, min: 0.93}", [odd])["checks"][0]
+    assert (check["verdict"], check["rows_needed"]) == ("undecided", None)
+    for hits in range(15):
+        for least in (0.5, 0.7, 0.9):
+            check = decide(
+                tmp_path, f"  - {{metric: accuracy, min: {least}}}", [share("accuracy", hits, 14)]
+            )
+            needed = check["checks"][0]["rows_needed"]
+            assert needed is None or needed > 14
+
+
+@pytest.mark.parametrize(
+    "limit", ["{metric: accuracy, min: 0.5}", "{metric: accuracy, against: base, min_gain: 0}"]
+)
+@pytest.mark.parametrize(("groups", "verdict"), [(None, "pass"), (1, "undecided"), (2, "pass")])
+def test_one_group_decides_nothing(tmp_path, limit: str, groups: int | None, verdict: str) -> None:
+    recipe = parse_recipe(f"{TASK}gate:\n  - {limit}")
+    run = open_run(recipe, str(tmp_path))
+    figures = {
+        "results": [share("accuracy", 95, 100)],
+        "comparisons": [gain("accuracy", 0.3, [0.2, 0.4])],
+        "sets": {"test": {"rows": 100, "groups": groups}},
+    }
+    write_json(run.path("evaluation.json"), figures)
+    found = gate(run, recipe)
+    check = found["checks"][0]
+    assert (check["verdict"], check["groups"], check["rows_needed"]) == (verdict, groups, None)
+    assert found["passed"] is (verdict == "pass")
+    assert ("one group" in check["why"]) is (groups == 1)

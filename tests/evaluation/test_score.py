@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from afina.data.roles import Row
+from afina.data.table import RowWriter
+from afina.evaluation import answers
 from afina.evaluation.answers import TestRows
 from afina.evaluation.baseline import TfidfBaseline
 from afina.evaluation.measure import _ranking
@@ -20,6 +22,8 @@ from afina.evaluation.score import (
     results_of,
 )
 from afina.metrics.statistics import wilson
+from afina.recipe_file import parse_recipe
+from afina.runs.folder import open_run
 from tests.conftest import colour_rows
 
 NAMES = ("accuracy", "macro_f1", "auc", "false_positive_rate", "recall", "precision")
@@ -152,3 +156,41 @@ def test_the_baseline_learns_words_and_keeps_the_order_of_the_labels() -> None:
     assert found.sum(axis=1) == pytest.approx([1, 1])
     assert list(found.argmax(axis=1)) == [2, 0]
     assert found[:, 1] == pytest.approx([0, 0])
+
+
+def test_one_group_is_kept_and_marked_in_every_line() -> None:
+    truth = np.array([0, 1] * 20)
+    said = np.where(np.arange(40) < 30, truth, 1 - truth)
+    found = by_metric(*measured(truth, said, said * 0.8 + 0.1, np.zeros(40, dtype=int)))
+    for name, line in found.items():
+        assert line["groups"] == 1, name
+        assert line["method"].endswith("over rows: one group only"), name
+    assert found["accuracy"]["ci95"] == pytest.approx([wilson(30, 40).low, wilson(30, 40).high])
+    right = by_metric(*measured(truth, truth, truth * 0.9, np.zeros(40, dtype=int)))
+    assert all(line["method"].endswith("one group only") for line in right.values())
+
+
+def test_a_share_over_few_groups_holds_its_score_interval() -> None:
+    truth = np.array([0, 1] * 20)
+    said = truth.copy()
+    said[[0, 1, 10]] = 1 - said[[0, 1, 10]]
+    found = by_metric(*measured(truth, said, said * 0.8 + 0.1, np.arange(40) // 10))
+    line, plain = found["accuracy"], wilson(37, 40)
+    assert (line["groups"], line["method"]) == (4, "group bootstrap joined with Wilson score")
+    assert line["ci95"][0] <= plain.low
+    assert line["ci95"][1] >= plain.high
+
+
+def test_a_test_set_of_one_group_keeps_its_groups(tmp_path) -> None:
+    column = "data: {train: a, split: {group_by: family}}\n"
+    recipe = parse_recipe(f"name: x\n{column}task: {{labels: [ham, spam], positive: spam}}\n")
+    run = open_run(recipe, str(tmp_path))
+    for families, expected in ((["b", "b"], [0, 0]), (["b", "a"], [1, 0])):
+        path = run.path("data/test.parquet")
+        path.parent.mkdir(exist_ok=True)
+        with RowWriter(path) as writer:
+            for name in families:
+                writer.write(Row(text="t", label="ham", extra={"family": name}))
+        found = answers.test_rows(run, recipe, ["ham", "spam"], "test")
+        assert found.groups is not None
+        assert found.groups.tolist() == expected

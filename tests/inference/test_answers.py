@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from dataclasses import asdict, replace
 
 import numpy as np
@@ -13,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from afina.data.chat import Question, encode_conversation, encode_text
-from afina.errors import AfinaError, BaseModelError
+from afina.errors import AfinaError, BaseModelError, StorageError
 from afina.inference.engine import Engine, decide
 from afina.inference.generate import answer, continue_text, generation_settings, stream
 from afina.inference.label_likelihood import label_logits
@@ -21,6 +22,7 @@ from afina.inference.pooled import PooledHead, features_of, load_head
 from afina.inference.settings import InferenceSettings, read_settings, write_settings
 from afina.models.base import find_base
 from afina.models.load import load_model
+from afina.runs.files import sha256_of, write_json
 from tests.data.test_chat import LLAMA31_TEMPLATE
 
 QUESTION = Question("Is this legitimate?", ("legitimate", "phishing", "no", "no sé, quizá"))
@@ -295,3 +297,69 @@ def test_engine_reads_its_answers_by_inference_json(release, llama3, model):
     np.testing.assert_allclose(asking.logits(["Hola"]), wanted, atol=1e-4)
     said = "".join(asking.reply([{"role": "user", "content": "Hola"}]))
     assert said == answer(model, llama3, MESSAGES, generation_settings(llama3, 4))
+
+
+# A release that is not as it was written
+
+
+def flip(path, start: int, count: int = 50) -> None:
+    data = bytearray(path.read_bytes())
+    data[start : start + count] = bytes(255 - byte for byte in data[start : start + count])
+    path.write_bytes(data)
+
+
+@pytest.fixture
+def headed(release):
+    """A release with a pooled head, and no record of its files yet."""
+    folder = release(head={"kind": "pooled", "path": "head.safetensors"})
+    ones = np.ones((2, 32), dtype=np.float32)
+    PooledHead(ones, ones[:, 0], ones[0], ones[0]).save(folder / "head.safetensors")
+    return folder
+
+
+def test_a_release_by_itself_is_compared_with_its_manifest(headed):
+    names = ("head.safetensors", "inference.json", "README.md")
+    (headed / "README.md").write_text("card")
+    files = {name: {"sha256": sha256_of(headed / name)} for name in names}
+    write_json(headed / "manifest.json", {"files": files})
+    (headed / "README.md").write_text("a card that a person wrote")
+    Engine(headed)
+    flip(headed / "head.safetensors", -60)
+    with pytest.raises(StorageError, match="changed or damaged") as caught:
+        Engine(headed)
+    assert caught.value.where == str(headed / "head.safetensors")
+    assert "copy the release again" in caught.value.fix
+    (headed / "head.safetensors").unlink()
+    with pytest.raises(StorageError, match="is missing"):
+        Engine(headed)
+
+
+def test_the_train_stage_knows_better_than_a_manifest_of_an_earlier_model(headed):
+    run = headed.parent / "run"
+    shutil.copytree(headed, run / "release")
+    write_json(run / "release/manifest.json", {"files": {"head.safetensors": {"sha256": "0" * 64}}})
+    write_json(run / "run.json", {})
+    digest = sha256_of(run / "release/head.safetensors")
+    outputs = {"release/head.safetensors": digest, "train.json": "0"}
+    write_json(run / "stages/train.json", {"state": "done", "key": "k", "outputs": outputs})
+    Engine(run / "release")
+    flip(run / "release/head.safetensors", 0)
+    with pytest.raises(StorageError, match="changed or damaged") as caught:
+        Engine(run / "release")
+    assert f"afina run {run}" in caught.value.fix
+
+
+@pytest.mark.parametrize("record", ["{}", "[]", '{"files": {"head.safetensors": 3}}', '{"files": [1]}'])
+def test_a_manifest_that_is_none_is_named(headed, record):
+    (headed / "manifest.json").write_text(record)
+    with pytest.raises(StorageError) as caught:
+        Engine(headed)
+    assert caught.value.where == str(headed / "manifest.json")
+
+
+def test_a_cut_file_without_any_record_is_one_clear_message(headed):
+    path = headed / "head.safetensors"
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(StorageError, match="changed or damaged") as caught:
+        Engine(headed)
+    assert caught.value.where == str(path)

@@ -179,3 +179,82 @@ def test_a_share_of_one_or_none_reaches_the_end_of_its_interval() -> None:
     for count in range(1, 200):
         assert wilson(count, count).high == 1.0
         assert wilson(0, count).low == 0.0
+
+
+def _undefined(answers, rows):
+    return math.nan
+
+
+def test_an_undefined_difference_has_no_p_value() -> None:
+    a, b = np.ones(8), np.zeros(8)
+    for groups in (None, np.arange(8) // 2):
+        assert math.isnan(permutation_p(_undefined, a, b, groups, 1, times=19))
+    # A swap that cannot be told counts as extreme: the p-value is not made smaller by it.
+
+    def of_whole(answers, rows):
+        return float(answers[0]) if len(set(answers[rows])) == 1 else math.nan
+
+    assert permutation_p(of_whole, a, b, None, 1, times=99) == 1.0
+
+
+def test_without_spread_nothing_is_said_of_what_could_be_seen() -> None:
+    right = np.array([1.0, 0.0] * 10)
+    for groups in (None, np.arange(20) // 10, np.arange(20) // 2, np.zeros(20, dtype=int)):
+        found = compare(_accuracy, right, right, groups, 5)
+        assert found.difference == 0
+        assert math.isnan(found.minimum_detectable)
+        assert found.rows_needed is None
+
+
+def test_one_group_gives_an_interval_over_rows_that_says_so() -> None:
+    values = np.array([0.0, 1.0] * 10)
+    one = np.zeros(20, dtype=int)
+    plain = bootstrap(lambda rows: float(values[rows].mean()), 20, None, seed=1)
+    found = bootstrap(lambda rows: float(values[rows].mean()), 20, one, seed=1)
+    assert (found.low, found.high) == (plain.low, plain.high)
+    assert found.method == "bootstrap over rows: one group only"
+    share = bootstrap(lambda rows: float(values[rows].mean()), 20, one, 1, wilson(10, 20))
+    assert (share.low, share.high) == (wilson(10, 20).low, wilson(10, 20).high)
+    assert share.method == "Wilson score over rows: one group only"
+    other = np.array([1.0] * 15 + [0.0] * 5)
+    both = compare(_accuracy, other, values, one, 5, right=(other > 0, values > 0))
+    alone = compare(_accuracy, other, values, None, 5, right=(other > 0, values > 0))
+    assert both.p_value == alone.p_value
+    assert (both.interval.low, both.interval.high) == (alone.interval.low, alone.interval.high)
+    assert both.test == "mid-p McNemar over rows: one group only"
+    assert both.interval.method == "bootstrap over rows: one group only"
+    assert compare(_accuracy, other, values, one, 5).test == "permutation over rows: one group only"
+
+
+@pytest.mark.parametrize("kinds", [2, 3, 4, 5])
+def test_with_few_groups_the_interval_holds_that_over_rows_too(kinds: int) -> None:
+    """Groups that are nearly alike: over them alone the interval would be far too narrow."""
+    groups = np.repeat(np.arange(kinds), 10)
+    values = np.tile([0.0, 1.0], 5 * kinds)
+    values[0] = 1.0
+    hits = int(values.sum())
+    plain = wilson(hits, len(values))
+    found = bootstrap(lambda rows: float(values[rows].mean()), len(values), groups, 3, plain)
+    other = np.zeros(len(values))
+    difference = compare(_accuracy, values, other, groups, 3)
+    if kinds == 5:
+        assert found.method == difference.interval.method == "group bootstrap"
+        assert found.high - found.low < plain.high - plain.low
+        return
+    assert found.method == "group bootstrap joined with Wilson score"
+    assert found.low <= plain.low
+    assert found.high >= plain.high
+    alone = compare(_accuracy, values, other, None, 3)
+    assert difference.interval.method == "group bootstrap joined with row bootstrap"
+    assert difference.interval.low <= alone.interval.low
+    assert difference.interval.high >= alone.interval.high
+    assert difference.minimum_detectable == pytest.approx(alone.minimum_detectable)
+
+
+def test_few_groups_that_differ_keep_the_wider_interval_over_groups() -> None:
+    groups = np.repeat(np.arange(3), 40)
+    values = np.repeat([1.0, 0.5, 0.0], 40)
+    plain = bootstrap(lambda rows: float(values[rows].mean()), 120, None, 3)
+    found = bootstrap(lambda rows: float(values[rows].mean()), 120, groups, 3)
+    assert found.low < plain.low - 0.2
+    assert found.high > plain.high + 0.2

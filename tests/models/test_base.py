@@ -5,7 +5,11 @@ from __future__ import annotations
 import importlib.util
 import json
 import shutil
+import struct
+from contextlib import suppress
 
+import gguf
+import numpy as np
 import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
@@ -117,6 +121,10 @@ def test_a_gguf_file_of_another_architecture_is_refused_by_name(tmp_path):
         b"GGUF",
         b"this is not a model, only its name says so" * 100,
         b"GGUF\x03\x00\x00\x00" + b"\xff" * 64,
+        b"GGUF" + bytes(range(256)) * 20,
+        b"GGUF\x03\x00\x00\x00" + bytes(7) + b"\x7f" + bytes([1]) * 200,
+        b"GGUF" + struct.pack("<IQQ", 3, 0, 1) + struct.pack("<Q", 1) + b"a" + struct.pack("<I", 77),
+        b"GGUF" + struct.pack("<IQQQ", 3, 1, 0, 1) + b"a" + struct.pack("<IQIQ", 1, 2, 999, 0),
     ],
 )
 def test_garbage_named_gguf_is_refused(tmp_path, content, cache):
@@ -126,6 +134,30 @@ def test_garbage_named_gguf_is_refused(tmp_path, content, cache):
     assert "not a GGUF file" in error.what or "`unknown`" in error.what
     assert error.where == str(path)
     assert not (cache / "base").exists()
+
+
+def test_a_gguf_file_with_bytes_changed_anywhere_is_one_clear_message_or_a_model(gguf_file, tmp_path):
+    whole = gguf_file[0].read_bytes()
+    random = np.random.default_rng(5)
+    for number in range(12):
+        data = bytearray(whole)
+        for place in random.integers(8, 4000, 3):
+            data[place] ^= 0xFF
+        path = tmp_path / f"{number}.gguf"
+        path.write_bytes(data)
+        with suppress(BaseModelError):
+            find_base(str(path), None)
+
+
+def test_a_gguf_file_without_its_settings_is_damaged(tmp_path):
+    writer = gguf.GGUFWriter(str(tmp_path / "bare.gguf"), "llama")
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    error = refusal(str(tmp_path / "bare.gguf"))
+    assert "damaged" in error.what
+    assert "download the file again" in error.fix
 
 
 def test_half_a_gguf_file_is_refused_and_leaves_nothing(gguf_file, tmp_path, cache):
@@ -171,6 +203,7 @@ def test_a_damaged_config_is_one_clear_message(tmp_path, content):
     with pytest.raises(AfinaError) as caught:
         find_base(str(tmp_path), None)
     assert "config.json" in caught.value.where
+    assert caught.value.fix == "copy or download the model again"
     assert caught.value.exit_code == 2
 
 

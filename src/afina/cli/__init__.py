@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-import io
-import json
 import os
 import signal
 import sys
+
+_PROGRAM = sys.argv[0] if sys.argv else ""
+if os.path.basename(_PROGRAM) in ("afina", "afina.exe") or _PROGRAM.endswith(
+    os.path.join("afina", "__main__.py")
+):  # Ctrl-C while Python still reads code: nothing is begun, and nothing needs saying
+    signal.signal(signal.SIGINT, lambda _number, _frame: os._exit(130))
+
+# ruff: noqa: E402
+import io
+import json
 import traceback
 import warnings
 from datetime import UTC, datetime
 from types import FrameType
 
-from afina.errors import EXIT_INTERRUPTED, EXIT_WRONG_USE, AfinaError, render
+from afina.errors import EXIT_INTERRUPTED, EXIT_WRONG_USE, AfinaError, StorageError, render
 from afina.language import _, choose, from_arguments
 
 
@@ -21,14 +29,43 @@ def main(arguments: list[str] | None = None) -> None:
     given = sys.argv[1:] if arguments is None else arguments
     choose(from_arguments(given))
     _silence_libraries()
-    for stream in (sys.stdout, sys.stderr):
+    _open_closed()
+    for stream in (sys.stdin, sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # a terminal that has no arrows still shows the rest
+            # A terminal without arrows still shows the rest, and input that is no text is read.
+            stream.reconfigure(errors="replace")
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _note_signal)
-    code = _guarded(given)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is said and done: nothing is left to interrupt
+    try:
+        code = _guarded(given)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is said and done: nothing left to interrupt
+    except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        code = _show(_interrupted(), "--json" in given)
     raise SystemExit(code)
+
+
+def _open_closed() -> None:
+    """Gives closed standard streams a place: the next file opened would take their number.
+
+    Leaves with an error when it is the output, which is what a person asked for.
+    """
+    if sys.stdin is None:
+        sys.stdin = open(os.devnull, encoding="utf-8")  # noqa: SIM115
+    if sys.stdout is None:
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+        if sys.stderr is None:
+            sys.stderr = sys.stdout
+        raise SystemExit(_show(_no_output(_("it is closed")), as_json=False))
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+
+
+def _no_output(why: str) -> AfinaError:
+    return StorageError(
+        _("the standard output takes nothing: {why}").format(why=why),
+        fix=_("send the output to a terminal, or to a file on a disk with room"),
+    )
 
 
 _signals: list[int] = []
@@ -60,9 +97,28 @@ def _guarded(arguments: list[str]) -> int:
         sys.stdout.flush()
         return code
     except BrokenPipeError:
-        # The reader of a pipe has seen enough. Python would complain once more when it ends.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _forget_output()  # the reader of a pipe has seen enough
         return 0
+    except OSError as error:
+        _forget_output()
+        return _show(_no_output(error.strerror or str(error)), as_json=False)
+
+
+def _forget_output() -> None:
+    """What is still to be written goes nowhere: Python would complain of it once more when it ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _output_fails() -> bool:
+    """Whether the standard output takes nothing more: an end of line, which harms none, is tried."""
+    try:
+        sys.stdout.flush()
+        os.write(sys.stdout.fileno(), b"\n")
+    except io.UnsupportedOperation:  # not a file
+        return False
+    except OSError:
+        return True
+    return False
 
 
 def _answer(arguments: list[str]) -> int:
@@ -96,6 +152,8 @@ def _answer(arguments: list[str]) -> int:
     except BrokenPipeError:
         raise
     except Exception as error:
+        if isinstance(error, OSError) and error.filename is None and _output_fails():
+            raise
         return _show(_known(error), as_json)
 
 

@@ -26,10 +26,16 @@ def chat(
 ) -> None:
     """Talk to the tuned model; a classifier says its label and probabilities for each text."""
     import afina
+    from afina.runs.folder import name_with_model
 
     check_language(lang)
     console = Console()
-    model = afina.open_model(run, runs=runs, say=console.say)
+    chosen = name_with_model(run, runs)
+    if chosen != run:
+        console.say(
+            _("the newest run of {name} has no model yet: {run} answers").format(name=run, run=chosen)
+        )
+    model = afina.open_model(chosen, runs=runs, say=console.say)
     if sys.stdin.isatty():
         print(_("write a text and press Enter; Ctrl-D or an empty line ends"), file=sys.stderr)
     messages: list[dict[str, str]] = []

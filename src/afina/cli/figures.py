@@ -26,14 +26,14 @@ def figure_lines(result: RunResult) -> list[str]:
     for name, ranking in result.evaluation.get("ranking", {}).items():
         if ranking:
             lines += _set_lines(result.evaluation, name, ranking)
+            lines += _overlap_lines(result.audit, name)
     return lines
 
 
 def _set_lines(evaluation: dict[str, Any], name: str, ranking: list[str]) -> list[str]:
     size = evaluation["sets"][name]
     rows = _("{rows} rows").format(rows=size["rows"])
-    if size["groups"]:
-        rows += _(" in {groups} groups never trained on").format(groups=size["groups"])
+    rows += _groups_text(name, size["groups"])
     lines = [_("{set} ({rows}): best is {model}").format(set=name, rows=rows, model=ranking[0])]
     shown = [
         m
@@ -55,6 +55,26 @@ def _set_lines(evaluation: dict[str, Any], name: str, ranking: list[str]) -> lis
         ):
             lines += _difference_line(comparison)
     return lines
+
+
+def _groups_text(name: str, groups: int | None) -> str:
+    """How many groups; only the split keeps its own test apart, so only that is said so."""
+    if not groups:
+        return ""
+    if groups == 1:
+        return _(" in one group never trained on") if name == "test" else _(" in one group")
+    if name == "test":
+        return _(" in {groups} groups never trained on").format(groups=groups)
+    return _(" in {groups} groups").format(groups=groups)
+
+
+def _overlap_lines(audit: dict[str, Any], name: str) -> list[str]:
+    """A warning when rows of a further test set were trained on."""
+    shared = audit.get("test_sets", {}).get(name, {}).get("rows_also_in_training")
+    if not shared:
+        return []
+    text = _("{rows} rows of the set “{set}” are in the training data too: its numbers are too good.")
+    return ["  " + text.format(rows=f"{shared:,}", set=name)]
 
 
 def _difference_line(comparison: dict[str, Any]) -> list[str]:
@@ -94,6 +114,8 @@ def gate_lines(result: RunResult) -> list[str]:
     if not path.exists():
         return []
     value = read_json(path)
+    if not value["checks"]:
+        return [_("gate: no limits in the recipe; nothing was required")]
     words = {"pass": _("pass"), "fail": _("FAIL"), "undecided": _("undecided")}
     lines = []
     for check in value["checks"]:
@@ -106,8 +128,5 @@ def gate_lines(result: RunResult) -> list[str]:
                 why=check["why"],
             )
         )
-    if value["checks"]:
-        lines.append(
-            _("gate: passed") if value["passed"] else _("gate: NOT passed; no release was made")
-        )
+    lines.append(_("gate: passed") if value["passed"] else _("gate: NOT passed; no release was made"))
     return lines

@@ -146,7 +146,8 @@ def clean(
 def leftovers(runs: str) -> list[tuple[Path, int]]:
     """What no run needs any more, with its size in bytes; runs that a process works on are left alone.
 
-    Checkpoints of runs that are trained, half-written files, and empty run folders.
+    Checkpoints of runs that are trained, half-written files, run folders that are empty, and runs
+    without any stage that is done.
     Raises AfinaError for a URI.
     """
     from afina.errors import AfinaError
@@ -167,7 +168,7 @@ def leftovers(runs: str) -> list[tuple[Path, int]]:
 
 def _leftovers_of(run: Run) -> list[Path]:
     files = [path for path in run.root.rglob("*") if path.name != ".lock" and not path.is_dir()]
-    if not files:
+    if not files or _is_fruitless(run):
         return [run.root]
     paths = [run.path("checkpoints")] if _is_trained(run) and run.path("checkpoints").is_dir() else []
     for pattern in (".*.part", ".*.old"):
@@ -190,6 +191,20 @@ def _is_trained(run: Run) -> bool:
         return False
 
 
+def _is_fruitless(run: Run) -> bool:
+    """Whether this run has neither a stage that is done nor a checkpoint to go on from."""
+    from afina.errors import AfinaError
+    from afina.runs.compare import ORDER
+    from afina.runs.stages import state_of
+
+    try:
+        states = [state_of(run, name) for name in ORDER]
+    except (AfinaError, OSError):
+        return False
+    made = run.path("run.json").exists() and not run.path("checkpoints").exists()
+    return made and not any(state and state["state"] == "done" for state in states)
+
+
 def _size_of(path: Path) -> int:
     """Bytes of a file, or of all files in a folder."""
     inside = path.rglob("*") if path.is_dir() and not path.is_symlink() else [path]
@@ -201,7 +216,13 @@ def remove(path: Path) -> None:
     import contextlib
     import shutil
 
-    if path.name.isdigit():
+    from filelock import FileLock, Timeout
+
+    if path.name.isdigit() and (path / "run.json").exists():
+        with contextlib.suppress(Timeout, OSError), FileLock(path / ".lock", timeout=0):
+            shutil.rmtree(path)
+            path.parent.rmdir()
+    elif path.name.isdigit():
         # Not rmtree: a run that is begun in it at this moment must keep its files.
         with contextlib.suppress(OSError):
             (path / ".lock").unlink(missing_ok=True)

@@ -129,7 +129,6 @@ def _divide(
         _check_two_labels(label_names, pool)
     hashes = np.frombuffer(pool.hashes, dtype=np.uint64)
     keep, equal, conflicting = _keep_unequal(hashes, labels)
-    say(_("looking for near-duplicates among {count} rows").format(count=f"{int(keep.sum()):,}"))
     rows = np.flatnonzero(keep)
     if not len(rows):
         raise DataError(
@@ -137,7 +136,7 @@ def _divide(
             where=", ".join(pool.roles),
             fix=_("correct the labels, or see whether the right column is taken as the label"),
         )
-    clusters = _clusters(scratch, keep, recipe.data.near_duplicate)
+    clusters = _clusters(scratch, keep, recipe.data.near_duplicate, say)
     groups = pool.groups.coded()[1][rows] if recipe.data.split.group_by else None
     chosen, limited = _choose(recipe, units_of(clusters, groups), labels[rows], label_names)
     place = np.full(len(keep), -1, dtype=np.int8)
@@ -211,10 +210,11 @@ def _per_source(sources: _Column, keep: Array) -> dict[str, dict[str, int]]:
     return {name: {"rows": int(read[i]), "kept": int(kept[i])} for i, name in enumerate(names)}
 
 
-def _clusters(scratch: Path, keep: Array, threshold: float | None) -> Array:
+def _clusters(scratch: Path, keep: Array, threshold: float | None, say: Callable[[str], None]) -> Array:
     """Number of each kept row's near-duplicate cluster."""
     if threshold is None:
         return np.arange(int(keep.sum()), dtype=np.int64)
+    say(_("looking for near-duplicates among {count} rows").format(count=f"{int(keep.sum()):,}"))
     near = NearDuplicates(threshold)
     for row, kept in zip(iterate_rows(scratch), keep, strict=True):
         if kept:

@@ -10,6 +10,7 @@ from datetime import date, time
 from typing import Any
 
 from afina.errors import DataError
+from afina.kinds import in_words
 from afina.language import _
 from afina.recipe import Columns
 
@@ -208,13 +209,11 @@ def _label(value: Any, column: str, where: str) -> str:
 
 
 def _found(value: Any) -> str:
-    """The type and size of what was found: never the text itself, which may be private."""
-    if value is None:
-        return _("nothing")
+    """The kind and size of what was found: never the text itself, which may be private."""
     if isinstance(value, str):
         size = _("text of {count} characters").format(count=len(value))
         return size if value.strip() else _("empty text")
-    return type(value).__name__
+    return in_words(value)
 
 
 def _messages(value: Any, column: str, where: str) -> list[dict[str, Any]]:

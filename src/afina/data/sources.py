@@ -6,6 +6,7 @@ knows what a row means; `roles.py` does.
 
 from __future__ import annotations
 
+import codecs
 import csv
 import glob
 import hashlib
@@ -37,6 +38,12 @@ def files_of(source: str) -> list[Path]:
                 fix=_("built in: {names}").format(names=", ".join(BUILTIN)),
             )
         return [BUILTIN[source]]
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", source):
+        raise DataError(
+            _("data is read from this machine's disk only"),
+            where=source,
+            fix=_("download it first, and put the path of the file here"),
+        )
     path = Path(source).expanduser()
     try:
         found = _found_at(path)
@@ -129,10 +136,20 @@ def _read_file(path: Path) -> Iterator[RawRow]:
     elif suffix == ".parquet":
         yield from _read_parquet(path)
     else:
-        yield (
-            f"{path}:1",
-            {"text": _decode(path.read_bytes(), path), "label": path.absolute().parent.name},
+        yield _read_text(path)
+
+
+def _read_text(path: Path) -> RawRow:
+    """A whole file as one document; its folder is its label."""
+    with path.open("rb") as file:
+        data = file.read(LONGEST_LINE_BYTES + 1)
+    if len(data) > LONGEST_LINE_BYTES:
+        raise DataError(
+            _("this text is longer than {limit} MiB").format(limit=LONGEST_LINE_BYTES >> 20),
+            where=str(path),
+            fix=_("a text file is one document: split it into several files"),
         )
+    return f"{path}:1", {"text": _decode(data, path), "label": path.absolute().parent.name}
 
 
 def _decode(data: bytes, path: Path, line: int = 1) -> str:
@@ -140,6 +157,12 @@ def _decode(data: bytes, path: Path, line: int = 1) -> str:
     try:
         return data.decode("utf-8-sig" if line == 1 else "utf-8")
     except UnicodeDecodeError as error:
+        if line == 1 and data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            raise DataError(
+                _("this file is UTF-16, not UTF-8"),
+                where=f"{path}:1",
+                fix=_("save the file as UTF-8, for example: iconv -f UTF-16 -t UTF-8 OLD > NEW"),
+            ) from None
         start = data.rfind(b"\n", 0, error.start) + 1
         line += data.count(b"\n", 0, error.start)
         raise DataError(
@@ -168,9 +191,17 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def _read_json_lines(path: Path) -> Iterator[RawRow]:
+    first = True
     for number, line in _lines(path):
         if line.strip():
             where = f"{path}:{number}"
+            if first and re.match(r"\s*\[\s*(\{|$)", line):
+                raise DataError(
+                    _("this file holds a JSON array, not one JSON object on each line"),
+                    where=where,
+                    fix=_("rename it to {name}").format(name=path.with_suffix(".json").name),
+                )
+            first = False
             yield where, _as_row(_parse(line, where), where, may_hold_halves="\\u" in line)
 
 

@@ -35,7 +35,12 @@ def units_of(clusters: Array, groups: Array | None) -> Array:
 
 
 def split_rows(
-    units: Array, labels: Array, shares: tuple[float, float, float], seed: int, label_names: list[str]
+    units: Array,
+    labels: Array,
+    shares: tuple[float, float, float],
+    seed: int,
+    label_names: list[str],
+    group_by: str | None = None,
 ) -> Array:
     """Assigns each row to a split; 0 train, 1 validation, 2 test.
 
@@ -47,7 +52,7 @@ def split_rows(
         labels: code of each row's label; shape [rows].
         shares: of train, validation and test.
         seed: of the order.
-        label_names: for messages.
+        label_names, group_by: for messages.
     Raises:
         DataError: when a split would be left without rows, or without one of the labels.
     """
@@ -55,10 +60,14 @@ def split_rows(
     count, kinds = int(compact.max()) + 1, len(label_names)
     if count < 3:
         raise DataError(
-            _(
+            _("all rows form one group that must stay together; a split needs at least 3")
+            if count == 1
+            else _(
                 "the rows form only {count} groups that must stay together; a split needs at least 3"
             ).format(count=count),
-            fix=_("choose another data.split.group_by, or give more rows"),
+            fix=_("choose another data.split.group_by, or give more rows")
+            if group_by
+            else _("give more rows; near-duplicates count as one group"),
         )
     totals = np.bincount(labels, minlength=kinds)
     rare = [label_names[kind] for kind in np.flatnonzero(totals < 3)]
@@ -85,11 +94,11 @@ def split_rows(
         chosen[unit] = best
         missing[best] -= tally[unit]
     _fill_empty(chosen, tally, order)
-    _check_labels(chosen, tally, label_names)
+    _check_labels(chosen, tally, label_names, group_by)
     return chosen[compact]
 
 
-def _check_labels(chosen: Array, tally: Array, label_names: list[str]) -> None:
+def _check_labels(chosen: Array, tally: Array, label_names: list[str], group_by: str | None) -> None:
     for split, name in enumerate(SPLITS):
         lacking = [label_names[kind] for kind in np.flatnonzero(tally[chosen == split].sum(axis=0) == 0)]
         if lacking:
@@ -97,7 +106,9 @@ def _check_labels(chosen: Array, tally: Array, label_names: list[str]) -> None:
                 _("with these groups the {split} split would have no row with label {labels}").format(
                     split=name, labels=", ".join(repr(label) for label in lacking)
                 ),
-                fix=_("choose another data.split.group_by or seed, or give more rows"),
+                fix=_("choose another data.split.group_by or seed, or give more rows")
+                if group_by
+                else _("choose another data.split.seed, or give more rows"),
             )
 
 

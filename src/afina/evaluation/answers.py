@@ -35,7 +35,7 @@ class TestRows:
 
     Attributes:
         truth: label codes; [rows], empty when the task has no labels.
-        groups: group codes; [rows], or None when rows stand alone.
+        groups: group codes; [rows], or None when rows stand alone. All may be of one group.
     """
 
     __test__ = False
@@ -54,10 +54,9 @@ def test_rows(run: Run, recipe: Recipe, labels: list[str], name: str) -> TestRow
     truth = np.array([codes[str(row.label)] for row in rows] if labels else [], dtype=np.int64)
     column = recipe.data.split.group_by
     groups = None
-    if column and all(column in row.extra for row in rows):
+    if column and rows and all(column in row.extra for row in rows):
         values = [str(row.extra[column]) for row in rows]
-        if len(set(values)) > 1:
-            groups = np.unique(values, return_inverse=True)[1]
+        groups = np.unique(values, return_inverse=True)[1]
     return TestRows(name, rows, truth, groups)
 
 

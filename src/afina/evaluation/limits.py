@@ -20,7 +20,7 @@ _SHARES = ("accuracy", "recall", "precision", "false_positive_rate")
 def gate(run: Run, recipe: Recipe) -> dict[str, Any]:
     """Decides every limit of the recipe; writes gate.json and returns its value."""
     report = read_json(run.path("evaluation.json"))
-    checks = [_check(limit, report) for limit in recipe.gate]
+    checks = [_one_group_decides_nothing(limit, _check(limit, report), report) for limit in recipe.gate]
     refused = [
         check["verdict"] == "fail" or (check["verdict"] == "undecided" and limit.undecided == "fail")
         for check, limit in zip(checks, recipe.gate, strict=True)
@@ -55,6 +55,17 @@ def _check(limit: Limit, report: dict[str, Any]) -> dict[str, Any]:
         "rows_needed": needed,
         "why": _why(verdict, needed),
     }
+
+
+def _one_group_decides_nothing(
+    limit: Limit, check: dict[str, Any], report: dict[str, Any]
+) -> dict[str, Any]:
+    """A check with its number of groups; undecided with fewer than 2, for the claim is about others."""
+    groups = report.get("sets", {}).get(limit.set, {}).get("groups")
+    if groups is None or groups > 1:
+        return {**check, "groups": groups}
+    why = _("all rows are of one group: they say nothing about other groups")
+    return {**check, "groups": groups, "verdict": "undecided", "rows_needed": None, "why": why}
 
 
 def _gain(limit: Limit, report: dict[str, Any]) -> dict[str, Any]:
@@ -94,7 +105,10 @@ def _gain(limit: Limit, report: dict[str, Any]) -> dict[str, Any]:
 
 
 def _rows_needed(limit: Limit, bound: float, line: dict[str, Any]) -> int | None:
-    """Rows from which the observed share would decide the limit, either way; None for other metrics.
+    """Rows from which the observed share would decide the limit, either way; more than there are.
+
+    None for other metrics, and where the count of rows is not what is missing: Wilson's interval over
+    the rows that there are would decide already, the measured interval does not.
 
     By the Wilson interval: without any false alarm, a rate of at most 5 % needs 73 legitimate rows and
     one of at most 1 % needs 381 (z²(1/bound − 1); the exact interval of Clopper and Pearson, which
@@ -119,6 +133,8 @@ def _rows_needed(limit: Limit, bound: float, line: dict[str, Any]) -> int | None
         )
 
     below = max(1, math.floor(count / stretch))
+    if decided(below):
+        return None
     above = below
     while not decided(above):
         below, above = above, above * 2

@@ -18,6 +18,7 @@ from afina.evaluation.score import (
     results_of,
 )
 from afina.metrics.labels import confusion
+from afina.metrics.statistics import group_count
 from afina.recipe import Recipe
 from afina.runs.files import read_json, write_json
 from afina.runs.folder import Run
@@ -107,7 +108,7 @@ def _add_set(
     counts = Counter(str(row.label) for row in test.rows) if labels else Counter()
     report["sets"][test.name] = {
         "rows": len(test.rows),
-        "groups": None if test.groups is None else int(test.groups.max()) + 1,
+        "groups": group_count(test.groups),
         "labels": {label: counts[label] for label in labels},
     }
     lines = []

@@ -12,7 +12,7 @@ import numpy as np
 from afina.evaluation.answers import TestRows
 from afina.metrics import labels as label_metrics
 from afina.metrics.perplexity import perplexity
-from afina.metrics.statistics import Interval, bootstrap, compare, wilson
+from afina.metrics.statistics import Interval, bootstrap, compare, group_count, one_group, wilson
 
 Array = np.ndarray[Any, np.dtype[Any]]
 # On answers [rows, 2]: the code that is said, and the probability of the positive label.
@@ -76,7 +76,7 @@ def results_of(
                 "metric": name,
                 "value": value,
                 "n": count,
-                "groups": None if test.groups is None else int(test.groups.max()) + 1,
+                "groups": group_count(test.groups),
                 "ci95": [number(interval.low), number(interval.high)],
                 "method": interval.method,
             }
@@ -95,17 +95,17 @@ def _interval(
         "false_positive_rate": truth != positive,
         "precision": said == positive if len(truth) else np.zeros(0, dtype=bool),
     }
+    by_row, count = None, len(test.rows)
     if name in over and len(truth):
         chosen = over[name]
-        if test.groups is None:
-            hit = said[chosen] == (truth[chosen] if name == "accuracy" else positive)
-            if name == "precision":
-                hit = truth[chosen] == positive
-            return int(chosen.sum()), wilson(int(hit.sum()), int(chosen.sum()))
+        hit = said[chosen] == (truth[chosen] if name == "accuracy" else positive)
+        if name == "precision":
+            hit = truth[chosen] == positive
         count = int(chosen.sum())
-    else:
-        count = len(test.rows)
-    interval = bootstrap(lambda rows: metric(answers, rows), len(test.rows), test.groups, seed)
+        by_row = wilson(int(hit.sum()), count)
+        if test.groups is None:
+            return count, by_row
+    interval = bootstrap(lambda rows: metric(answers, rows), len(test.rows), test.groups, seed, by_row)
     if not math.isfinite(interval.low):
         # No error at all, say: resampling shows no spread, the score interval does.
         value = metric(answers, np.arange(len(test.rows)))
@@ -113,6 +113,8 @@ def _interval(
             interval = wilson(round(value * count), count)
         elif name in ("macro_f1", "auc") and value == 1:
             interval = _without_errors(name, truth, positive)
+        if group_count(test.groups) == 1:
+            interval = one_group(interval)
     return count, interval
 
 

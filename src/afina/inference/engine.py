@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from safetensors import SafetensorError
 
 from afina.data.chat import Encoded, Question, encode_text
 from afina.errors import AfinaError, BaseModelError
 from afina.inference.generate import stream
+from afina.inference.intact import damaged, require_intact
 from afina.inference.label_likelihood import label_logits
-from afina.inference.pooled import features_of, load_head
+from afina.inference.pooled import PooledHead, features_of, load_head
 from afina.inference.settings import InferenceSettings, read_settings
 from afina.language import _
 from afina.metrics.calibration import softmax
@@ -41,6 +43,7 @@ class Engine:
                 where=str(release),
                 fix=_("finish it with `afina run`"),
             )
+        require_intact(release)
         self.settings: InferenceSettings = read_settings(path)
         wanted = self.settings.base
         base = find_base(wanted["model"], wanted["revision"], say)
@@ -55,9 +58,13 @@ class Engine:
         self.tokens = load_tokens(base.folder, self.settings.template, self.settings.date)
         self.model = load_model(base.folder, self.settings.precision, self.settings.bits)
         for adapter in self.settings.adapters:
-            self.model = load_adapter(self.model, release / adapter["path"])
+            try:
+                self.model = load_adapter(self.model, release / adapter["path"])
+            except SafetensorError:
+                raise damaged(release / adapter["path"], release) from None
         head = self.settings.head
-        self._head = load_head(release / head["path"]) if head and head["kind"] == "pooled" else None
+        pooled = head is not None and head["kind"] == "pooled"
+        self._head = _load_head(release, head["path"]) if head is not None and pooled else None
 
     @property
     def question(self) -> Question:
@@ -108,6 +115,14 @@ class Engine:
         ):
             messages = [{"role": "system", "content": self.settings.instruction}, *messages]
         return stream(self.model, self.tokens, messages, self.settings.generation)
+
+
+def _load_head(release: Path, name: str) -> PooledHead:
+    """The pooled head. Raises StorageError when its file is cut or is none."""
+    try:
+        return load_head(release / name)
+    except (SafetensorError, OSError, TypeError):
+        raise damaged(release / name, release) from None
 
 
 def decide(settings: InferenceSettings, probabilities: Array, threshold: float | None = None) -> Array:

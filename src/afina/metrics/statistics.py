@@ -17,6 +17,10 @@ Array = np.ndarray[Any, np.dtype[Any]]
 RESAMPLES = 2000
 # 1.96 + 0.84: two-sided 5 % error and 80 % power.
 POWER_FACTOR = 2.8
+# With fewer groups than this, resampling them gives too narrow an interval.
+ENOUGH_GROUPS = 5
+_NO_SPREAD = 1e-12
+ONE_GROUP = "over rows: one group only"
 
 
 @dataclass(frozen=True)
@@ -59,17 +63,52 @@ def resamples(count: int, groups: Array | None, seed: int, times: int = RESAMPLE
         yield np.concatenate([members[g] for g in random.integers(0, len(members), len(members))])
 
 
-def bootstrap(metric: Callable[[Array], float], count: int, groups: Array | None, seed: int) -> Interval:
+def group_count(groups: Array | None) -> int | None:
+    """How many groups there are; None when rows stand alone."""
+    return None if groups is None else int(groups.max()) + 1
+
+
+def one_group(interval: Interval) -> Interval:
+    """An interval over rows, marked: with one group none respects groups."""
+    if interval.method == "none":
+        return interval
+    return Interval(interval.low, interval.high, f"{interval.method.removeprefix('row ')} {ONE_GROUP}")
+
+
+def joined(by_group: Interval, by_row: Interval) -> Interval:
+    """The union of both; the other one alone where one shows no spread."""
+    if not by_group.low < by_group.high:
+        return by_row
+    if not by_row.low < by_row.high:
+        return by_group
+    low, high = min(by_group.low, by_row.low), max(by_group.high, by_row.high)
+    return Interval(low, high, f"{by_group.method} joined with {by_row.method}")
+
+
+def bootstrap(
+    metric: Callable[[Array], float],
+    count: int,
+    groups: Array | None,
+    seed: int,
+    by_row: Interval | None = None,
+) -> Interval:
     """Percentile interval of a metric, 95 % (Efron & Tibshirani 1993).
 
-    Where resampling whole groups shows no spread at all (few groups, or all alike), rows are resampled;
-    where rows show none either, there is no interval: a width of zero would claim certainty.
+    Where resampling whole groups shows no spread at all (all alike), rows are resampled; where rows show
+    none either, there is no interval: a width of zero would claim certainty. With 2 to 4 groups the
+    interval is the union of that over groups and that over rows; with one it is that over rows, marked.
 
     Args:
         metric: value on the given row numbers; NaN where it is undefined.
+        by_row: the interval over rows, where there is a better one than resampling them; used with
+            fewer than 5 groups.
     """
-    found = _percentiles(metric, count, groups, seed)
-    if groups is not None and not found.low < found.high:
+    kinds = group_count(groups)
+    found = _percentiles(metric, count, None if kinds == 1 else groups, seed)
+    if kinds is not None and kinds < ENOUGH_GROUPS:
+        rows = by_row or _percentiles(metric, count, None, seed)
+        found = one_group(rows) if kinds == 1 else joined(found, rows)
+    elif groups is not None and not found.low < found.high:
         found = _percentiles(metric, count, None, seed)
     return found if found.low < found.high else Interval(math.nan, math.nan, "none")
 
@@ -90,7 +129,8 @@ class Comparison:
     """a minus b on the same rows.
 
     Attributes:
-        minimum_detectable: the difference that a sample like this shows with 80 % power.
+        minimum_detectable: the difference that a sample like this shows with 80 % power; NaN where
+            resampling shows no spread, for then nothing is known of it.
         rows_needed: rows (of the same kind of groups) to show the observed difference, if it is not
             shown yet; None when it is, or when there is no difference to show.
     """
@@ -121,29 +161,53 @@ def compare(
     Returns:
         The difference with its bootstrap interval, and the p-value of the mid-p McNemar test for
         accuracy over single rows (Fagerland et al. 2013), else of a permutation test that swaps the
-        models' answers in whole groups or rows.
+        models' answers in whole groups or rows. With one group, both are over rows, and marked.
     """
     count = len(a)
     everything = np.arange(count)
     difference = metric(a, everything) - metric(b, everything)
-    values = _finite([metric(a, rows) - metric(b, rows) for rows in resamples(count, groups, seed)])
-    name = "row bootstrap" if groups is None else "group bootstrap"
-    if groups is not None and (not len(values) or np.ptp(values) == 0):
-        # Groups that are all alike show no spread; a width of zero would claim certainty.
-        values = _finite([metric(a, rows) - metric(b, rows) for rows in resamples(count, None, seed)])
-        name = "row bootstrap"
-    low, high = np.percentile(values, [2.5, 97.5]) if len(values) else (math.nan, math.nan)
-    interval = Interval(float(low), float(high), name)
+    kinds = group_count(groups)
+    if kinds == 1:
+        groups = None
+    interval, spread = _difference_interval(
+        lambda rows: metric(a, rows) - metric(b, rows), count, groups, seed
+    )
     if right is not None and groups is None:
         p_value, test = mcnemar_mid_p(right[0], right[1]), "mid-p McNemar"
     else:
         p_value = permutation_p(metric, a, b, groups, seed)
         test = "row permutation" if groups is None else "group permutation"
-    detectable = POWER_FACTOR * float(values.std()) if len(values) else math.nan
+    if kinds == 1:
+        interval, test = one_group(interval), f"{test.removeprefix('row ')} {ONE_GROUP}"
+    detectable = POWER_FACTOR * spread if spread > _NO_SPREAD else math.nan
     needed = None
-    if math.isfinite(detectable) and low <= 0 <= high and abs(difference) > 1e-12:
+    if math.isfinite(detectable) and interval.low <= 0 <= interval.high and abs(difference) > 1e-12:
         needed = math.ceil(count * (detectable / abs(difference)) ** 2)
+        needed = needed if needed > count else None
     return Comparison(difference, interval, p_value, test, detectable, needed)
+
+
+def _difference_interval(
+    difference: Callable[[Array], float], count: int, groups: Array | None, seed: int
+) -> tuple[Interval, float]:
+    """Percentile interval of a difference, and its standard error; 0 where nothing can be resampled."""
+
+    def over(codes: Array | None) -> tuple[Interval, float]:
+        values = _finite([difference(rows) for rows in resamples(count, codes, seed)])
+        name = "row bootstrap" if codes is None else "group bootstrap"
+        if not len(values):
+            return Interval(math.nan, math.nan, name), 0.0
+        low, high = np.percentile(values, [2.5, 97.5])
+        return Interval(float(low), float(high), name), float(values.std())
+
+    found, spread = over(groups)
+    kinds = group_count(groups)
+    if kinds is not None and (kinds < ENOUGH_GROUPS or spread <= _NO_SPREAD):
+        # Groups that are all alike show no spread; a width of zero would claim certainty.
+        by_row, row_spread = over(None)
+        found = by_row if spread <= _NO_SPREAD else joined(found, by_row)
+        spread = max(spread, row_spread)
+    return found, spread
 
 
 def _finite(values: list[float]) -> Array:
@@ -173,11 +237,16 @@ def permutation_p(
     seed: int,
     times: int = RESAMPLES,
 ) -> float:
-    """Two-sided p-value of swapping the two models' answers at random, by whole groups or rows."""
+    """Two-sided p-value of swapping the two models' answers at random, by whole groups or rows.
+
+    NaN when the difference itself is undefined. A swap whose difference is undefined counts as extreme.
+    """
     random = np.random.default_rng(seed + 1)
     count = len(a)
     everything = np.arange(count)
     observed = abs(metric(a, everything) - metric(b, everything))
+    if not math.isfinite(observed):
+        return math.nan
     codes = everything if groups is None else groups
     kinds = int(codes.max()) + 1
     extreme = 0
@@ -185,5 +254,5 @@ def permutation_p(
         swapped = random.random(kinds)[codes] < 0.5
         mask = swapped.reshape(-1, *([1] * (a.ndim - 1)))
         first, second = np.where(mask, b, a), np.where(mask, a, b)
-        extreme += abs(metric(first, everything) - metric(second, everything)) >= observed - 1e-12
+        extreme += not abs(metric(first, everything) - metric(second, everything)) < observed - 1e-12
     return (extreme + 1) / (times + 1)

@@ -12,13 +12,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from afina.errors import AfinaError, BaseModelError
+from afina.errors import AfinaError, BaseModelError, StorageError
 from afina.language import _
 from afina.models.embedded import EMBEDDED_HUB_ID, embedded_gguf
 from afina.models.gguf_file import unpack_gguf
 from afina.models.hub_errors import hub_answers, hub_error
 from afina.runs.files import read_json, sha256_of, sha256_of_value, write_json
-from afina.runs.store import cache_folder
+from afina.runs.store import cache_folder, writing_cache
 
 
 @dataclass(frozen=True)
@@ -95,12 +95,15 @@ def _config_of(folder: Path) -> dict[str, Any]:
             where=str(folder),
             fix=_("point base.model at a folder made by save_pretrained, or at a .gguf file"),
         )
-    config = read_json(path)
+    try:
+        config = read_json(path)
+    except StorageError:
+        config = None
     if not isinstance(config, dict):
         raise BaseModelError(
             _("this file is damaged: it does not hold a model's settings"),
             where=str(path),
-            fix=_("copy it again from where the model came from"),
+            fix=_("copy or download the model again"),
         )
     return config
 
@@ -119,10 +122,13 @@ def weights_sha256(folder: Path) -> str:
     files = sorted(folder.glob("*.safetensors"))
     state = [[str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns] for file in files]
     memory = cache_folder() / "hashes" / f"{sha256_of_value(state)}.json"
-    if memory.exists():
-        return str(read_json(memory)["sha256"])
+    with writing_cache():
+        if memory.exists():
+            return str(read_json(memory)["sha256"])
+        memory.parent.mkdir(parents=True, exist_ok=True)
     digest = sha256_of_value({file.name: sha256_of(file) for file in files})
-    write_json(memory, {"schema": "afina/hash/1", "sha256": digest})
+    with writing_cache():
+        write_json(memory, {"schema": "afina/hash/1", "sha256": digest})
     return digest
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,7 +63,7 @@ def meaning(item: Comparison, language: str) -> str:
         parts = [_("Better: {a} than {b}.", language).format(**names)]
     else:
         parts = [_("Worse: {a} than {b}.", language).format(**names)]
-    if item.p_value is not None:
+    if item.p_value is not None and math.isfinite(item.p_value):
         parts.append(chance(item.p_value, language))
     if item.tested() and better is None and item.minimum_detectable is not None:
         text = _("Differences under about {smallest} cannot be seen with these rows.", language)
@@ -94,7 +95,7 @@ def chance(p_value: float, language: str) -> str:
 
 def p_text(p_value: float | None) -> str:
     """A p-value for engineers."""
-    if p_value is None:
+    if p_value is None or not math.isfinite(p_value):
         return NOTHING
     return "< 0.001" if p_value < 0.001 else f"{p_value:.3f}"
 

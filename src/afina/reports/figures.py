@@ -84,6 +84,7 @@ class Check:
     verdict: str
     rows_needed: int | None
     why: str
+    groups: int | None = None
 
 
 @dataclass(frozen=True)
@@ -308,6 +309,7 @@ def _gate(value: dict[str, Any]) -> Gate:
             verdict=item.get("verdict") or "undecided",
             rows_needed=item.get("rows_needed"),
             why=item.get("why") or "",
+            groups=item.get("groups"),
         )
         for item in value.get("checks") or []
     ]

@@ -63,6 +63,8 @@ def _limit(limit: Limit, language: str) -> str:
 
 def _why(check: Check, language: str) -> str:
     """Why a check was decided so: where its interval lies; the gate's own words when it has none."""
+    if check.groups == 1 and check.verdict == "undecided":
+        return _("All rows are of one group: they say nothing about other groups.", language)
     if check.ci95 is None:
         return check.why
     if check.verdict == "pass":

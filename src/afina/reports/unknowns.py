@@ -73,7 +73,15 @@ def _about_size(figures: Figures, language: str) -> list[str]:
                 values["smallest"] = number(found.minimum_detectable, digits_of(found.metric))
                 values["metric"] = metric_name(found.metric, language)
             said.append(text.format(**values))
-        if facts.get("groups") is not None and facts["groups"] < FEW_GROUPS:
+        if facts.get("groups") == 1:
+            said.append(
+                _(
+                    "All rows of “{set}” are of one group. They say nothing about other groups; the "
+                    "intervals are over rows, and too narrow for that.",
+                    language,
+                ).format(**values)
+            )
+        elif facts.get("groups") is not None and facts["groups"] < FEW_GROUPS:
             said.append(
                 _(
                     "The rows of “{set}” come from only {groups} groups. Rows of one group resemble "

@@ -252,5 +252,7 @@ def _tiles(evaluation: Evaluation, language: str) -> list[Tile]:
     if rows is not None:
         groups = evaluation.sets[test_set].get("groups")
         note = _("in {groups} groups", language).format(groups=count(groups)) if groups else ""
+        if groups == 1:
+            note = _("in one group", language)
         tiles.append(Tile(_("Test rows", language), count(rows), note))
     return tiles

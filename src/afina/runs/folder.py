@@ -221,6 +221,18 @@ def find_run(name: str, runs: str, say: Callable[[str], None] = _silent) -> Run:
     )
 
 
+def name_with_model(name: str, runs: str) -> str:
+    """`NAME@2` for a bare NAME whose newest run has no model but an earlier one has; else `name`."""
+    store = Store(runs)
+    if "@" in name or "/" in name or Path(name).exists():
+        return name
+    numbers = store.numbers(name)
+    for number in reversed(numbers):
+        if (store.fetch(name, number, light=True) / "release" / "inference.json").exists():
+            return name if number == numbers[-1] else f"{name}@{number}"
+    return name
+
+
 def _newest(path: Path) -> Path:
     """A folder with the runs of one name as the newest of them; any other path as it is."""
     if (path / "run.json").exists() or not path.is_dir():

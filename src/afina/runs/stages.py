@@ -127,11 +127,18 @@ def state_of(run: Run, stage: str) -> dict[str, Any] | None:
 
 
 def is_done(run: Run, stage: str, key: str | None = None) -> bool:
-    """Whether a stage is done, with this key when one is given, and its outputs are still there."""
+    """Whether a stage is done, with this key when one is given, and its outputs are still there.
+
+    With a key, those of its outputs that leave the machine must be as they were written, by their hash.
+    """
     state = state_of(run, stage)
     if not state or state["state"] != "done" or (key is not None and state["key"] != key):
         return False
-    return all(run.path(name).exists() for name in state["outputs"])
+    return all(
+        run.path(name).exists()
+        and (key is None or not name.startswith("release/") or sha256_of(run.path(name)) == digest)
+        for name, digest in state["outputs"].items()
+    )
 
 
 def stage_key(run: Run, stage: Stage) -> str:

@@ -28,6 +28,22 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "afina"
 
 
+@contextmanager
+def writing_cache() -> Iterator[None]:
+    """Inside, a fault of the disk is told as one of Afina's cache. Raises StorageError."""
+    try:
+        yield
+    except OSError as error:
+        known = storage_error(error)
+        raise StorageError(
+            _("Afina's cache cannot be written: {error}").format(
+                error=known.what if known else error.strerror or error
+            ),
+            where=str(cache_folder()),
+            fix=_("set AFINA_CACHE to a folder that can be written and has room"),
+        ) from None
+
+
 class Store:
     """A place with runs in it, `PLACE/NAME/NUMBER`."""
 

@@ -6,7 +6,6 @@ import json
 import math
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from afina.data.batches import epoch_order, every_row, group_by_length, make_batch
@@ -302,10 +301,3 @@ def peak_memory() -> int:
         return int(torch.cuda.max_memory_allocated())
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return int(peak) * (1 if sys.platform == "darwin" else 1024)
-
-
-def metrics_lines(path: Path) -> list[dict[str, Any]]:
-    """The lines of metrics.jsonl."""
-    if not path.exists():
-        return []
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
