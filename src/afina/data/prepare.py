@@ -185,7 +185,8 @@ def _choose(recipe: Recipe, units: Array, labels: Array, label_names: list[str])
     """Each row's split, and whether data.limit leaves it in; each of shape [rows]."""
     split = recipe.data.split
     seed = recipe.seed if split.seed is None else split.seed
-    chosen = split_rows(units, labels, (split.train, split.validation, split.test), seed, label_names)
+    shares = (split.train, split.validation, split.test)
+    chosen = split_rows(units, labels, shares, seed, label_names, split.group_by)
     if recipe.data.limit is None:
         return chosen, np.ones(len(chosen), dtype=bool)
     return chosen, limit_rows(chosen, labels, units, recipe.data.limit, seed)

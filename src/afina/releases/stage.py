@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib.metadata import version
 from typing import Any
 
+from afina.inference.intact import require_intact
 from afina.recipe import Recipe
 from afina.releases.card import card
 from afina.runs.files import read_json, sha256_of, write_json, write_text
@@ -27,6 +28,7 @@ PACKAGES = (
 def release(run: Run, recipe: Recipe) -> None:
     """Completes release/: no training row is in it, and each file's hash is in the manifest."""
     folder = run.path("release")
+    require_intact(folder)
     evaluation = read_json(run.path("evaluation.json"))
     write_json(folder / "evaluation.json", evaluation)
     write_text(folder / "README.md", card(run, recipe, evaluation))
