@@ -23,7 +23,8 @@ WORDS: dict[str, dict[str, str]] = {
         "untimed": "its time on a quiet machine has not been measured on this code yet",
         "demo": "`make demo` on {machine}: {time}, trained on "
         "{rows} rows for {steps} steps, {test} test rows of {groups} scenario families never trained "
-        "on, best model first, 95 % intervals in brackets ([`demo.json`](benchmarks/results/demo.json)).",
+        "on, best model first, 95 % intervals in brackets "
+        "([`demo.json`](benchmarks/results/demo.json)).",
         "full": "The full recipe, trained on the {rows:,} rows of the built-in corpus for {steps} steps "
         "([`unseen.jsonl`](benchmarks/results/unseen.jsonl)), on its own test families and on mail and "
         "messages that nobody here wrote, of sources never trained on. Macro-F1:",
