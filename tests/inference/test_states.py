@@ -77,7 +77,7 @@ def full_losses(model, batch):
 def test_token_losses_and_their_gradient_equal_the_full_ones(
     llama3_folder, rows, llama3, block, monkeypatch
 ):
-    monkeypatch.setattr("afina.inference.states.LOGIT_BLOCK", block)
+    monkeypatch.setattr("afina.inference.head_loss.LOGIT_BLOCK", block)
     batch = make_batch(rows, range(len(rows)), llama3.pad, "cpu")
     gradients = []
     for losses_of in (token_losses, full_losses):

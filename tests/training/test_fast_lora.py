@@ -9,7 +9,8 @@ import torch
 from peft import LoraConfig, get_peft_model
 from transformers import LlamaForCausalLM
 
-from afina.models.fast_lora import DropoutMasks, FastLoraLinear
+from afina.models.dropout import DropoutMasks
+from afina.models.fast_lora import FastLoraLinear
 from afina.models.load import attach_adapter, checkpoint_activations
 from afina.recipe import Adapter
 from tests.conftest import tiny_config

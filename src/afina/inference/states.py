@@ -8,23 +8,25 @@ from typing import Any
 
 from afina.data.batches import Batch, every_row
 from afina.data.chat import Encoded
-from afina.models.load import decoder, output_head
+from afina.inference.head_loss import head_losses
+from afina.models.load import decoder, fast_decoder, output_head
+from afina.models.packed import Packed, common_prefix, pack
 
-# Positions whose logits exist at one time: 512 of 128,256 in fp32 are 260 MB, the whole of a long
-# batch would be gigabytes.
-LOGIT_BLOCK = 512
-
-
-def last_states(model: Any, batch: Batch) -> Any:
-    """States of the last layer after its norm; [rows, length, hidden]."""
-    return decoder(model)(input_ids=batch.ids, use_cache=False).last_hidden_state
+# A shorter one costs more in bookkeeping than it saves.
+SHORTEST_PREFIX = 8
 
 
 def mean_states(model: Any, batch: Batch) -> Any:
     """Mean of the last layer's states over each row's own tokens, in fp32; [rows, hidden]."""
     import torch
 
-    states = last_states(model, batch).float()
+    fast = fast_decoder(model)
+    if fast is not None:
+        packed = pack(batch.ids, batch.lengths.tolist())
+        states = fast.states(packed).float()
+        sums = states.new_zeros(len(batch.rows), states.shape[1])
+        return sums.index_add(0, packed.row_of_token(), states) / batch.lengths[:, None]
+    states = _padded_states(model, batch).float()
     positions = torch.arange(states.shape[1], device=states.device)
     inside = (positions[None, :] < batch.lengths[:, None]).unsqueeze(-1)
     return (states * inside).sum(dim=1) / batch.lengths[:, None]
@@ -33,28 +35,33 @@ def mean_states(model: Any, batch: Batch) -> Any:
 def token_losses(model: Any, batch: Batch) -> Any:
     """Cross-entropy in nats of every trained token, in fp32; [trained tokens], row by row.
 
-    The output head is applied only to positions before a trained token, in blocks whose logits are
-    computed again in the backward pass, so that no full logits tensor ever exists.
+    The output head is applied only to positions before a trained token.
     """
-    import torch
-    from torch.utils.checkpoint import checkpoint
-
-    states = last_states(model, batch)[:, :-1]
     where = batch.trained[:, 1:]
-    chosen, targets = states[where], batch.ids[:, 1:][where]
-    head = output_head(model)
+    targets = batch.ids[:, 1:][where]
+    fast = fast_decoder(model)
+    if fast is not None:
+        packed = _packed_for_tokens(batch)
+        rows, positions = where.nonzero(as_tuple=True)
+        packed.wanted = packed.first_token()[rows] + positions - packed.prefix
+        return head_losses(output_head(model), fast.states(packed), targets)
+    return head_losses(output_head(model), _padded_states(model, batch)[:, :-1][where], targets)
 
-    def block(part: Any, goal: Any) -> Any:
-        return torch.nn.functional.cross_entropy(head(part).float(), goal, reduction="none")
 
-    losses = []
-    for start in range(0, len(targets), LOGIT_BLOCK):
-        part, goal = chosen[start : start + LOGIT_BLOCK], targets[start : start + LOGIT_BLOCK]
-        if torch.is_grad_enabled():
-            losses.append(checkpoint(block, part, goal, use_reentrant=False))
-        else:
-            losses.append(block(part, goal))
-    return torch.cat(losses)
+def _padded_states(model: Any, batch: Batch) -> Any:
+    """States of the last layer after its norm; [rows, length, hidden]."""
+    return decoder(model)(input_ids=batch.ids, use_cache=False).last_hidden_state
+
+
+def _packed_for_tokens(batch: Batch) -> Packed:
+    """The batch's rows packed; the prefix that they share, a question's instruction, is read once."""
+    lengths = batch.lengths.tolist()
+    prefix = 0
+    if len(lengths) > 1:
+        # The token before the first trained one stays each row's own: its state is asked for.
+        limit = min(int(batch.trained.int().argmax(dim=1).min()) - 1, min(lengths) - 1)
+        prefix = common_prefix(batch.ids, limit) if limit >= SHORTEST_PREFIX else 0
+    return pack(batch.ids, lengths, prefix if prefix >= SHORTEST_PREFIX else 0)
 
 
 @contextmanager

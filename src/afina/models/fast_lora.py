@@ -1,19 +1,18 @@
-"""A LoRA linear layer in one autograd function, with dropout masks from a counter.
+"""A LoRA linear layer in one autograd function, where a whole layer in one (`fast_layer`) cannot be.
 
 The same mathematics as peft's own layer, tested to be equal, with fewer passes over memory: no fp32
-copy of the activations for a bf16 base, one mask for the layers that read the same input, and masks
-that depend only on (seed, step, micro-batch, layer), so that going on from a checkpoint, or computing
-activations again, draws the same ones. peft saves and loads the adapter as ever.
+copy of the activations for a bf16 base, one mask for the layers that read the same input. peft saves
+and loads the adapter as ever.
 """
 
 from __future__ import annotations
 
-import zlib
 from typing import Any
 
-import numpy as np
 import torch
 from peft.tuners.lora.layer import Linear as PeftLinear
+
+from afina.models.dropout import DropoutMasks
 
 # Layers that read the same tensor share a mask: q, k and v; gate and up.
 _SHARED_INPUT = {
@@ -23,54 +22,6 @@ _SHARED_INPUT = {
     "gate_proj": "mlp",
     "up_proj": "mlp",
 }
-
-
-class DropoutMasks:
-    """Draws the dropout of all layers of one model.
-
-    Args:
-        rate: share of the inputs that is dropped.
-        seed: of all masks.
-    """
-
-    def __init__(self, rate: float, seed: int) -> None:
-        self.rate = rate
-        self._seed = seed
-        self._place = (0, 0)
-        # The input itself is held, not its id: a freed tensor's id is soon another one's.
-        self._kept: tuple[str, Any, Any, Any] | None = None
-
-    def at(self, step: int, micro_batch: int) -> None:
-        """Says which forward pass comes next."""
-        self._place = (step, micro_batch)
-        self._kept = None
-
-    def drop(self, key: str, inputs: Any) -> tuple[Any, Any]:
-        """The inputs with some set to zero (not yet scaled), and the mask of those kept.
-
-        Args:
-            key: names the input; layers with an equal key and the same tensor get the same mask.
-            inputs: [..., features]; no gradient flows through the result.
-        """
-        if self._kept is not None and self._kept[0] == key and self._kept[1] is inputs:
-            return self._kept[2], self._kept[3]
-        mask = self._mask(key, inputs)
-        dropped = inputs.detach() * mask
-        self._kept = (key, inputs, dropped, mask)
-        return dropped, mask
-
-    def _mask(self, key: str, inputs: Any) -> Any:
-        state = [self._seed, *self._place, zlib.crc32(key.encode())]
-        if inputs.device.type == "cpu":
-            random = np.random.Generator(np.random.SFC64(state))
-            # 16 random bits for each input: the rate is exact to 1/65536.
-            drawn = np.frombuffer(random.bytes(2 * inputs.numel()), dtype=np.uint16)
-            return torch.from_numpy(drawn >= round(self.rate * 65536)).view(inputs.shape)
-        generator = torch.Generator(inputs.device)
-        generator.manual_seed(
-            int(np.random.SeedSequence(state).generate_state(1, np.uint64)[0] >> np.uint64(1))
-        )
-        return torch.rand(inputs.shape, generator=generator, device=inputs.device) >= self.rate
 
 
 class _LoraFunction(torch.autograd.Function):

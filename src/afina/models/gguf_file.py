@@ -23,11 +23,12 @@ def unpack_gguf(path: Path, say: Callable[[str], None]) -> Path:
         BaseModelError: when the file is not GGUF, is damaged, or is not a Llama model.
         StorageError: when the cache cannot be written.
     """
-    _require_llama_gguf(path)
     folder = cache_folder() / "base" / sha256_of(path)[:32]
     with writing_cache():
         if (folder / "config.json").exists():
-            return folder
+            return folder  # only what was found to be a Llama model is ever there
+    _require_llama_gguf(path)
+    with writing_cache():
         folder.parent.mkdir(parents=True, exist_ok=True)
     say(_("unpacking {name} once into the cache (about half a minute)").format(name=path.name))
     try:

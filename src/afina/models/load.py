@@ -75,7 +75,25 @@ def load_model(folder: Path, precision: str, bits: int = 16) -> Any:
         model = model.to(device())
     model.requires_grad_(False)
     model.eval()
+    _take_fast_way(model)
     return model
+
+
+def _take_fast_way(model: Any, masks: Any = None) -> None:
+    """Sets up the processor's own way through the layers, where it computes exactly the same."""
+    from afina.models.fast_decoder import FastDecoder, covers
+
+    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
+    inner.fast_decoder = None  # the weights of an earlier one are taken over one by one
+    if covers(inner.model):
+        inner.fast_decoder = FastDecoder(inner.model, masks)
+
+
+def fast_decoder(model: Any) -> Any:
+    """The `FastDecoder` of a model, or None where the plain way is taken."""
+    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
+    fast = getattr(inner, "fast_decoder", None)
+    return fast if fast is not None and fast.frozen else None
 
 
 def _quantization(bits: int, dtype: Any) -> Any:
@@ -106,7 +124,8 @@ def attach_adapter(model: Any, adapter: Adapter, base_id: str, seed: int) -> Any
     import torch
     from peft import LoraConfig, get_peft_model
 
-    from afina.models.fast_lora import DropoutMasks, FastLoraLinear, give_masks
+    from afina.models.dropout import DropoutMasks
+    from afina.models.fast_lora import FastLoraLinear, give_masks
 
     torch.manual_seed(seed)
     config = LoraConfig(
@@ -125,6 +144,7 @@ def attach_adapter(model: Any, adapter: Adapter, base_id: str, seed: int) -> Any
     tuned.peft_config["default"].base_model_name_or_path = base_id
     tuned.dropout_masks = DropoutMasks(adapter.dropout, seed)
     give_masks(tuned, tuned.dropout_masks)
+    _take_fast_way(tuned, tuned.dropout_masks)
     return tuned
 
 
@@ -149,7 +169,9 @@ def load_adapter(model: Any, folder: Path) -> Any:
 
     try:
         with _without_future_warnings():
-            tuned = PeftModel.from_pretrained(model, str(folder), local_files_only=True)
+            tuned = PeftModel.from_pretrained(
+                model, str(folder), config=_config_of(folder, model), local_files_only=True
+            )
     except (OSError, ValueError, RuntimeError, KeyError) as error:
         raise AfinaError(
             _("this adapter could not be loaded on this base model: {error}").format(
@@ -158,7 +180,22 @@ def load_adapter(model: Any, folder: Path) -> Any:
             where=str(folder),
         ) from None
     tuned.eval()
+    _take_fast_way(tuned)
     return tuned
+
+
+def _config_of(folder: Path, model: Any) -> Any:
+    """The adapter's settings; its layers are ours where the base is not quantised."""
+    import torch
+    from peft import PeftConfig
+
+    from afina.models.fast_lora import FastLoraLinear
+
+    config = PeftConfig.from_pretrained(str(folder), local_files_only=True)
+    config.inference_mode = True
+    if not getattr(model, "is_quantized", False) and hasattr(config, "_register_custom_module"):
+        config._register_custom_module({torch.nn.Linear: FastLoraLinear})
+    return config
 
 
 @contextmanager
