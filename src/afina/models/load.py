@@ -143,13 +143,17 @@ def _without_future_warnings() -> Iterator[None]:
         yield
 
 
-def load_adapter(model: Any, folder: Path) -> Any:
-    """The model with a trained adapter on it, in evaluation mode."""
+def load_adapter(model: Any, folder: Path, name: str = "default") -> Any:
+    """The model with a trained adapter on it, in evaluation mode; a further one beside those it has."""
     from peft import PeftModel
 
     try:
         with _without_future_warnings():
-            tuned = PeftModel.from_pretrained(model, str(folder), local_files_only=True)
+            if isinstance(model, PeftModel):
+                tuned = model
+                tuned.load_adapter(str(folder), name, local_files_only=True)
+            else:
+                tuned = PeftModel.from_pretrained(model, str(folder), name, local_files_only=True)
     except (OSError, ValueError, RuntimeError, KeyError) as error:
         raise AfinaError(
             _("this adapter could not be loaded on this base model: {error}").format(
