@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from afina.api import RunResult
-from afina.cli.figures import figure_lines, gate_lines
+from afina.cli.figures import figure_lines, gate_lines, verdict_lines
+from afina.language import choose
 from afina.reports.comparing import p_text
 from afina.reports.figures import collect
 from afina.reports.gate_words import check_rows
@@ -66,6 +67,27 @@ def test_an_empty_gate_says_that_nothing_was_required(tmp_path: Path) -> None:
     assert gate_lines(result_of(run)) == ["gate: no limits in the recipe; nothing was required"]
     run.path("gate.json").unlink()
     assert gate_lines(result_of(run)) == []
+
+
+def test_the_gate_is_said_in_the_language_in_use_whichever_it_was_decided_in(tmp_path: Path) -> None:
+    result = result_of(fake_run.classify_run(tmp_path))
+    english = gate_lines(result)
+    assert english[0].startswith("gate: ")
+    choose("es")
+    spanish = gate_lines(result)
+    assert len(spanish) == len(english)
+    assert all(line.startswith("control: ") for line in spanish)
+    for word in (" of ", "limit", "interval keeps", "at most", "at least"):
+        assert word not in "\n".join(spanish)
+
+
+def test_the_verdict_in_plain_words_is_the_reports(tmp_path: Path) -> None:
+    run = fake_run.classify_run(tmp_path)
+    said = build_verdict(collect(run), "en")
+    lines = verdict_lines(result_of(run))
+    assert lines == [said.headline.text, *(one.text for one in said.statements), ""]
+    choose("es")
+    assert verdict_lines(result_of(run)) != lines
 
 
 def test_one_group_is_said_in_what_is_not_known_and_in_the_gate(tmp_path: Path) -> None:
