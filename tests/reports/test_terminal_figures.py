@@ -114,6 +114,17 @@ def test_what_could_be_seen_is_left_out_where_it_is_not_known(tmp_path: Path) ->
     assert "smaller than about" not in unknown
 
 
+def test_a_share_has_no_difference_above_one(tmp_path: Path) -> None:
+    run = fake_run.classify_run(tmp_path)
+    found = read_json(run.path("evaluation.json"))
+    for line in found["comparisons"]:
+        line["minimum_detectable"] = 1.009
+    write_json(run.path("evaluation.json"), found)
+    unknown = "\n".join(build_verdict(collect(run), "en").unknown)
+    assert "too few to show any difference in macro F1 from the base model." in unknown
+    assert "1.009" not in unknown
+
+
 @pytest.mark.parametrize(
     ("p_value", "text"), [(None, "–"), (float("nan"), "–"), (0.0005, "< 0.001"), (0.25, "0.250")]
 )

@@ -61,7 +61,8 @@ def _nearest(error: Any, context: Any) -> str | None:
     import click
 
     if isinstance(error, click.NoSuchOption):
-        wrong, names = error.option_name, []
+        wrong: str | None = error.option_name
+        names: list[str] = []
         if context is not None:
             names = [name for param in context.command.params for name in param.opts]
     else:
