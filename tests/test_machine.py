@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from afina.machine import GIB, KNOWN_MODELS, cgroup_memory, cpu_flags, examine, what_fits
+from afina.machine import GIB, KNOWN_MODELS, cpu_flags, examine, what_fits
 from afina.models.memory import parameter_count
 
 X86 = """processor\t: 0
@@ -31,36 +31,6 @@ def test_flags_of_x86_and_arm() -> None:
     assert cpu_flags(ARM) == ("neon", "bf16")
     assert cpu_flags("flags : sse2 avx\n") == ()
     assert cpu_flags("") == ()
-
-
-def _write(folder: Path, **values: object) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, value in values.items():
-        (folder / name.replace("__", ".")).write_text(f"{value}\n")
-
-
-def test_memory_limit_of_the_narrowest_group(tmp_path: Path) -> None:
-    root, mine = tmp_path / "cgroup", tmp_path / "self"
-    mine.write_text("0::/outer/inner\n")
-    _write(
-        root / "outer",
-        memory__max=4 * GIB,
-        memory__current=3 * GIB,
-        memory__stat=f"anon 1\ninactive_file {GIB}",
-    )
-    _write(root / "outer" / "inner", memory__max="max", memory__current=GIB)
-    assert cgroup_memory(root, mine) == (4 * GIB, 2 * GIB)
-
-
-def test_memory_limit_of_version_1_where_the_group_itself_is_not_visible(tmp_path: Path) -> None:
-    root, mine = tmp_path / "cgroup", tmp_path / "self"
-    mine.write_text("3:cpuset:/\n4:cpu,memory:/docker/abc\n0::/\n")
-    _write(root / "memory", memory__limit_in_bytes=GIB, memory__usage_in_bytes=5)
-    assert cgroup_memory(root, mine) == (GIB, 5)
-
-
-def test_no_limit_without_control_groups(tmp_path: Path) -> None:
-    assert cgroup_memory(tmp_path / "none", tmp_path / "absent") is None
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,6 @@ from afina.arguments import (
 )
 from afina.errors import AfinaError
 from afina.inference.engine import Engine
-from afina.language import current
 from afina.models.embedded import install_embedded
 from afina.recipe import Recipe
 from afina.recipe_file import read_recipe
@@ -84,7 +83,8 @@ def run(
         recipe: a recipe file, or the name, path or URI of a run.
         runs: the folder or URI with the runs.
         overrides: settings as `a.b=c`.
-        language: of the report: en or es.
+        language: of the report: en or es; without it a report that stands is left as it is, and a new
+            one is in the language in use.
         say: called with each line for people; progress: with the state of the work at hand.
     Raises:
         AfinaError: for anything that a person can put right.
@@ -300,7 +300,7 @@ def _working(
     target.lock()
     say(_title(target))
     try:
-        yield Workflow(target, settings, language or current(), reveal, trusted)
+        yield Workflow(target, settings, language or "", reveal, trusted)
     except OSError as error:
         _note_end(target, error)
         raise storage_error(error) or error from None

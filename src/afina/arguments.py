@@ -13,7 +13,12 @@ from afina.language import LANGUAGES, _
 
 def check_name(value: Any, argument: str) -> None:
     """Raises AfinaError unless `value` can be a path or the name of a run."""
-    if not isinstance(value, str | Path) or not str(value).strip():
+    if isinstance(value, str) and not value.strip():
+        raise AfinaError(
+            _("`{argument}` is empty: it must be a path or the name of a run").format(argument=argument),
+            fix=_("for example {example}").format(example=f'{argument}="recipe.yaml"'),
+        )
+    if not isinstance(value, str | Path):
         raise AfinaError(
             _("`{argument}` must be a path or the name of a run; found {found}").format(
                 argument=argument, found=in_words(value)

@@ -14,7 +14,14 @@ from typing import Any
 
 from afina.language import _
 from afina.models.embedded import EMBEDDED_FILE
-from afina.models.memory import GIB, estimate_for_config, parameter_count
+from afina.models.memory import (
+    GIB,
+    cgroup_memory,
+    estimate_for_config,
+    free_main_bytes,
+    parameter_count,
+    read_small,
+)
 from afina.models.precision import WORTHWHILE, choose_precision, matmul_gflops
 from afina.recipe import Recipe
 from afina.runs.store import cache_folder
@@ -234,16 +241,8 @@ def _processor() -> Processor:
         physical_cores=psutil.cpu_count(logical=False) or logical,
         usable_cores=usable,
         torch_threads=torch.get_num_threads(),
-        flags=cpu_flags(_read(Path("/proc/cpuinfo"))),
+        flags=cpu_flags(read_small(Path("/proc/cpuinfo"))),
     )
-
-
-def _read(path: Path) -> str:
-    """A small system file; empty where there is none."""
-    try:
-        return path.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""
 
 
 def cpu_flags(cpuinfo: str) -> tuple[str, ...]:
@@ -259,48 +258,9 @@ def cpu_flags(cpuinfo: str) -> tuple[str, ...]:
 def _memory() -> Memory:
     import psutil
 
-    here = psutil.virtual_memory()
-    limit = cgroup_memory()
-    if limit is None or limit[0] >= here.total:
-        return Memory(int(here.total), int(here.available), False)
-    return Memory(limit[0], min(int(here.available), max(0, limit[0] - limit[1])), True)
-
-
-def cgroup_memory(
-    root: Path = Path("/sys/fs/cgroup"), membership: Path = Path("/proc/self/cgroup")
-) -> tuple[int, int] | None:
-    """The narrowest memory limit of this process's control groups and what is used of it, in bytes.
-
-    Reads versions 2 and 1; file cache that the kernel would give back is not counted as used. None
-    where there is no limit, or no control groups.
-    """
-    found: list[tuple[int, int]] = []
-    for line in _read(membership).splitlines():
-        _number, _colon, rest = line.partition(":")
-        controllers, _colon, place = rest.partition(":")
-        if controllers == "":
-            top, names = root, ("memory.max", "memory.current", "inactive_file")
-        elif "memory" in controllers.split(","):
-            top = root / "memory"
-            names = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
-        else:
-            continue
-        folder = top / place.strip("/")
-        # In a container the named folder may not be visible: its limit is then that of the top.
-        for group in (folder, *(parent for parent in folder.parents if parent.is_relative_to(top))):
-            limit, used = _read(group / names[0]).strip(), _read(group / names[1]).strip()
-            if limit.isdigit() and used.isdigit():
-                cache = _statistic(_read(group / "memory.stat"), names[2])
-                found.append((int(limit), max(0, int(used) - cache)))
-    return min(found, default=None)
-
-
-def _statistic(text: str, name: str) -> int:
-    for line in text.splitlines():
-        key, _space, value = line.partition(" ")
-        if key == name and value.strip().isdigit():
-            return int(value)
-    return 0
+    total, limit = int(psutil.virtual_memory().total), cgroup_memory()
+    limited = limit is not None and limit[0] < total
+    return Memory(limit[0] if limit and limited else total, free_main_bytes(), limited)
 
 
 def _speed() -> Speed:

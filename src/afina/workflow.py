@@ -10,7 +10,7 @@ from afina.data.prepare import prepare
 from afina.data.sources import source_hash
 from afina.evaluation.limits import gate
 from afina.evaluation.measure import evaluate
-from afina.language import _, current
+from afina.language import LANGUAGES, _, current
 from afina.models.base import FoundBase, find_base
 from afina.models.tokenizer import Tokens, load_tokens
 from afina.recipe import Recipe
@@ -18,7 +18,7 @@ from afina.releases.stage import release
 from afina.reports import write_report
 from afina.runs.files import read_json
 from afina.runs.folder import Run
-from afina.runs.stages import Stage, do, forget, is_done
+from afina.runs.stages import Stage, do, forget, is_done, stage_key
 from afina.training.tune import train
 
 STAGES = ("data", "train", "evaluate", "gate", "release", "report")
@@ -29,7 +29,7 @@ class Workflow:
     """One run and its stages.
 
     Attributes:
-        language, reveal: of the report.
+        language, reveal: of the report; an empty language was not asked for.
         trust_earlier: take earlier stages that are done as they are, also when Afina's code is newer:
             a report on a finished run must not train it again.
     """
@@ -149,15 +149,16 @@ class Workflow:
             work=lambda: release(self.run, self.recipe),
         )
 
-    def _report_stage(self) -> Stage:
-        language = self.language or current()
+    def _report_stage(self, language: str = "", reveal: bool | None = None) -> Stage:
+        language = language or self.language or current()
+        reveal = self.reveal if reveal is None else reveal
         return Stage(
             "report",
             after=("data", "train", "evaluate", "gate"),
             code=("reports", "language"),
-            settings=lambda: {"language": language, "reveal": self.reveal},
+            settings=lambda: {"language": language, "reveal": reveal},
             outputs=("report.html",),
-            work=lambda: _nothing(write_report(self.run, language, self.reveal)),
+            work=lambda: _nothing(write_report(self.run, language, reveal)),
         )
 
     def _data(self) -> None:
@@ -203,7 +204,18 @@ class Workflow:
             worked |= self.do("release")
         else:
             forget(self.run, self.stage("release"))
-        return self.do("report") or worked
+        return (not self._report_stands() and self.do("report")) or worked
+
+    def _report_stands(self) -> bool:
+        """Whether there is a report of these results, and nobody asked for another language.
+
+        One that was asked for in another language, or unmasked, is not written over by `afina run`.
+        """
+        return not self.language and any(
+            is_done(self.run, "report", stage_key(self.run, self._report_stage(language, reveal)))
+            for language in LANGUAGES
+            for reveal in (False, True)
+        )
 
     def passed(self) -> bool:
         """Whether the gate let the model through."""

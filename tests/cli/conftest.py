@@ -88,6 +88,7 @@ class Place:
         handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
         before, place = dict(os.environ), Path.cwd()
         out, err = io.StringIO(), io.StringIO()
+        given = [*arguments] if "--lang" in arguments[:1] else ["--lang", "en", *arguments]
         os.environ["AFINA_CACHE"] = str(self.cache)
         os.chdir(self.folder)
         try:
@@ -97,7 +98,7 @@ class Place:
                 warnings.catch_warnings(),
                 pytest.raises(SystemExit) as left,
             ):
-                main(["--lang", "en", *arguments])
+                main(given)
         finally:
             os.chdir(place)
             os.environ.clear()

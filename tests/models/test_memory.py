@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
 from afina.models.base import FoundBase
-from afina.models.memory import GIB, adapter_parameters, estimate_memory, parameter_count
+from afina.models.memory import (
+    GIB,
+    adapter_parameters,
+    cgroup_memory,
+    estimate_memory,
+    free_main_bytes,
+    parameter_count,
+)
 from afina.recipe import Recipe
 from afina.training.resources import choose_memory
 
@@ -106,3 +114,47 @@ def test_8b_fits_in_16_gib_with_fewer_bits(base):
 )
 def test_what_the_recipe_says_is_kept(base, sections, free, expected):
     assert choose_memory(recipe(**sections), base, "bf16", free * GIB) == expected
+
+
+def _write(folder: Path, **values: object) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, value in values.items():
+        (folder / name.replace("__", ".")).write_text(f"{value}\n")
+
+
+def test_memory_limit_of_the_narrowest_group(tmp_path: Path) -> None:
+    root, mine = tmp_path / "cgroup", tmp_path / "self"
+    mine.write_text("0::/outer/inner\n")
+    _write(
+        root / "outer",
+        memory__max=4 * GIB,
+        memory__current=3 * GIB,
+        memory__stat=f"anon 1\ninactive_file {GIB}",
+    )
+    _write(root / "outer" / "inner", memory__max="max", memory__current=GIB)
+    assert cgroup_memory(root, mine) == (4 * GIB, 2 * GIB)
+
+
+def test_memory_limit_of_version_1_where_the_group_itself_is_not_visible(tmp_path: Path) -> None:
+    root, mine = tmp_path / "cgroup", tmp_path / "self"
+    mine.write_text("3:cpuset:/\n4:cpu,memory:/docker/abc\n0::/\n")
+    _write(root / "memory", memory__limit_in_bytes=GIB, memory__usage_in_bytes=5)
+    assert cgroup_memory(root, mine) == (GIB, 5)
+
+
+def test_no_limit_without_control_groups(tmp_path: Path) -> None:
+    assert cgroup_memory(tmp_path / "none", tmp_path / "absent") is None
+
+
+def test_free_memory_is_what_the_tightest_group_leaves(tmp_path: Path) -> None:
+    root, mine = tmp_path / "cgroup", tmp_path / "self"
+    mine.write_text("0::/outer/inner\n")
+    _write(root / "outer", memory__max=8 * GIB, memory__current=8 * GIB - 500)
+    _write(root / "outer" / "inner", memory__max=GIB, memory__current=100)
+    assert free_main_bytes(root, mine) == 500
+    _write(root / "outer", memory__current=9 * GIB)
+    assert free_main_bytes(root, mine) == 0
+
+
+def test_free_memory_without_a_limit_is_the_machines(tmp_path: Path) -> None:
+    assert free_main_bytes(tmp_path / "none", tmp_path / "absent") > 0

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from afina.api import RunResult
-from afina.cli.figures import figure_lines, gate_lines
+from afina.cli.figures import figure_lines, gate_lines, verdict_lines
+from afina.language import choose
 from afina.reports.comparing import p_text
 from afina.reports.figures import collect
 from afina.reports.gate_words import check_rows
@@ -68,6 +69,27 @@ def test_an_empty_gate_says_that_nothing_was_required(tmp_path: Path) -> None:
     assert gate_lines(result_of(run)) == []
 
 
+def test_the_gate_is_said_in_the_language_in_use_whichever_it_was_decided_in(tmp_path: Path) -> None:
+    result = result_of(fake_run.classify_run(tmp_path))
+    english = gate_lines(result)
+    assert english[0].startswith("gate: ")
+    choose("es")
+    spanish = gate_lines(result)
+    assert len(spanish) == len(english)
+    assert all(line.startswith("control: ") for line in spanish)
+    for word in (" of ", "limit", "interval keeps", "at most", "at least"):
+        assert word not in "\n".join(spanish)
+
+
+def test_the_verdict_in_plain_words_is_the_reports(tmp_path: Path) -> None:
+    run = fake_run.classify_run(tmp_path)
+    said = build_verdict(collect(run), "en")
+    lines = verdict_lines(result_of(run))
+    assert lines == [said.headline.text, *(one.text for one in said.statements), ""]
+    choose("es")
+    assert verdict_lines(result_of(run)) != lines
+
+
 def test_one_group_is_said_in_what_is_not_known_and_in_the_gate(tmp_path: Path) -> None:
     run = with_groups(fake_run.classify_run(tmp_path), test=1)
     found = read_json(run.path("gate.json"))
@@ -90,6 +112,17 @@ def test_what_could_be_seen_is_left_out_where_it_is_not_known(tmp_path: Path) ->
     unknown = "\n".join(build_verdict(collect(run), "en").unknown)
     assert "only 170 rows: small differences cannot be seen in it." in unknown
     assert "smaller than about" not in unknown
+
+
+def test_a_share_has_no_difference_above_one(tmp_path: Path) -> None:
+    run = fake_run.classify_run(tmp_path)
+    found = read_json(run.path("evaluation.json"))
+    for line in found["comparisons"]:
+        line["minimum_detectable"] = 1.009
+    write_json(run.path("evaluation.json"), found)
+    unknown = "\n".join(build_verdict(collect(run), "en").unknown)
+    assert "too few to show any difference in macro F1 from the base model." in unknown
+    assert "1.009" not in unknown
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -50,6 +51,16 @@ def test_a_fault_while_writing_leaves_the_old_file(tmp_path) -> None:
         spoil()
     assert read_json(path) == {"a": 1}
     assert [child.name for child in tmp_path.iterdir()] == ["f.json"]
+
+
+def test_a_full_disk_is_told_with_its_file(tmp_path) -> None:
+    """The system names no file when a write finds no room, and a person wants to know which disk."""
+    path = tmp_path / "value.json"
+    with pytest.raises(OSError, match="space") as caught, atomic(path):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    told = storage_error(caught.value)
+    assert told is not None
+    assert (told.what, told.where) == ("the disk is full", str(path))
 
 
 def test_a_killed_process_leaves_the_old_file_and_its_leftovers_are_removed(tmp_path) -> None:

@@ -125,10 +125,11 @@ def _answer(arguments: list[str]) -> int:
     import click
 
     from afina.cli.app import build_app
+    from afina.cli.usage import usage_error
 
     as_json = "--json" in arguments
     try:
-        code = build_app()(arguments, standalone_mode=False)
+        code = build_app()(arguments, prog_name="afina", standalone_mode=False)
         if code == EXIT_INTERRUPTED:  # typer's answer to Ctrl-C, without a word
             return _show(_interrupted(), as_json)
         return int(code or 0)
@@ -136,11 +137,11 @@ def _answer(arguments: list[str]) -> int:
         return _show(_interrupted(), as_json)
     except click.exceptions.Exit as leaving:
         return int(leaving.exit_code)
-    except click.ClickException as error:
-        if as_json:
-            return _show(AfinaError(error.format_message()), as_json)
+    except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         return EXIT_WRONG_USE
+    except click.ClickException as error:
+        return _show(usage_error(error), as_json)
     except AfinaError as error:
         return _show(error, as_json)
     except KeyboardInterrupt:

@@ -7,6 +7,7 @@ from typing import Any
 import typer
 
 from afina.cli import base, chat, data, doctor, recipe, runs, stages
+from afina.cli.usage import translate_help
 from afina.language import _
 
 
@@ -31,7 +32,9 @@ def build_app() -> Any:
     app.add_typer(recipe.app, name="recipe")
     app.add_typer(runs.app, name="runs")
     app.add_typer(base.app, name="base")
-    return typer.main.get_command(app)
+    command = typer.main.get_command(app)
+    translate_help(command)
+    return command
 
 
 def _version(wanted: bool) -> None:

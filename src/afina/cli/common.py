@@ -34,6 +34,14 @@ def check_language(language: str | None) -> None:
         raise typer.BadParameter(_("choose en or es"), param_hint="--lang")
 
 
+def asked_language() -> str | None:
+    """The language in `afina --lang es …`, before the command; None when none was named there."""
+    import click
+
+    root = click.get_current_context().find_root()
+    return root.params.get("lang") or None
+
+
 class Console:
     """Prints lines to the standard error, and keeps one progress line at the bottom of a terminal."""
 

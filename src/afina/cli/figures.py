@@ -1,13 +1,14 @@
-"""The figures of a run as lines for a terminal; the verdict in plain words first."""
+"""The figures of a run as lines for a terminal: the verdict in plain words, models, gate."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from afina.language import _
+from afina.language import _, current
 
 if TYPE_CHECKING:
     from afina.api import RunResult
+    from afina.reports.figures import Figures
 
 
 def figure_lines(result: RunResult) -> list[str]:
@@ -106,27 +107,48 @@ def _value(line: dict[str, Any]) -> str:
     return f"{line['value']:.3f}{interval}"
 
 
-def gate_lines(result: RunResult) -> list[str]:
-    """What the gate said about each limit."""
-    from afina.runs.files import read_json
+def verdict_lines(result: RunResult) -> list[str]:
+    """The verdict in plain words, as the report begins with it; nothing before the evaluation."""
+    from afina.reports.verdict import build_verdict
 
-    path = result.folder / "gate.json"
-    if not path.exists():
+    if not result.evaluation:
         return []
-    value = read_json(path)
-    if not value["checks"]:
+    verdict = build_verdict(_figures(result), current())
+    return [statement.text for statement in (verdict.headline, *verdict.statements)] + [""]
+
+
+def gate_lines(result: RunResult) -> list[str]:
+    """What the gate said about each limit, in the language in use, whichever it was decided in."""
+    from afina.reports.gate_words import check_rows
+
+    figures = _figures(result)
+    if figures.gate is None:
+        return []
+    if not figures.gate.checks:
         return [_("gate: no limits in the recipe; nothing was required")]
     words = {"pass": _("pass"), "fail": _("FAIL"), "undecided": _("undecided")}
     lines = []
-    for check in value["checks"]:
+    for row in check_rows(figures.gate, figures.recipe.gate, current()):
+        value = row.check.value
         lines.append(
-            _("gate: {verdict} · {name}: {value:.3f}, limit: {limit} ({why})").format(
-                verdict=words[check["verdict"]],
-                name=check["name"],
-                value=check["value"],
-                limit=check["limit"],
-                why=check["why"],
+            _("gate: {verdict} · {name}: {value}, limit: {limit} ({why})").format(
+                verdict=words.get(row.check.verdict, row.check.verdict),
+                name=row.name,
+                value="–" if value is None else f"{value:.3f}",
+                limit=row.limit,
+                why=row.why.rstrip("."),
             )
         )
-    lines.append(_("gate: passed") if value["passed"] else _("gate: NOT passed; no release was made"))
+    passed = figures.gate.passed
+    lines.append(_("gate: passed") if passed else _("gate: NOT passed; no release was made"))
     return lines
+
+
+def _figures(result: RunResult) -> Figures:
+    """The run's files as the report reads them."""
+    from afina.reports.figures import collect
+    from afina.runs.folder import Run
+    from afina.runs.store import Store
+
+    place = Store(str(result.folder.parent.parent))
+    return collect(Run(result.folder, result.name, result.number, place))

@@ -237,11 +237,11 @@ def remove(path: Path) -> None:
 
 
 def state_in_words(summary: RunSummary) -> str:
-    """`done`, `stopped at train`, …"""
+    """`done`, `failed at train`, …"""
     words = {
         "done": _("done"),
         "waiting": _("next: {stage}"),
-        "stopped": _("stopped at {stage}"),
+        "stopped": _("failed at {stage}"),
         "interrupted": _("cut off at {stage}"),
         "working": _("working: {stage}"),
         "damaged": _("damaged"),

@@ -12,6 +12,7 @@ from afina.cli.common import (
     LangOption,
     RunsOption,
     SetOption,
+    asked_language,
     check_language,
     print_json,
 )
@@ -138,6 +139,8 @@ def _do(
     import afina
 
     check_language(lang)
+    if verb in ("run", "report"):
+        more["language"] = lang or asked_language()
     console = Console()
     result = getattr(afina, verb)(
         target, runs=runs, overrides=overrides or [], say=console.say, progress=console.progress, **more
@@ -164,10 +167,13 @@ def result_value(result: RunResult) -> dict[str, Any]:
 
 
 def _print(verb: str, result: RunResult) -> None:
-    from afina.cli.figures import figure_lines, gate_lines
+    from afina.cli.figures import figure_lines, gate_lines, verdict_lines
 
     if not result.did_work:
         print(_("nothing to do: everything was done already"))
+    if verb in ("run", "report"):
+        for line in verdict_lines(result):
+            print(line)
     if verb in ("run", "evaluate", "report"):
         for line in figure_lines(result):
             print(line)

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from afina.data.roles import Row, find_roles, make_row
-from afina.data.sources import read_source
+from afina.data.sources import RawRow, read_source
 from afina.errors import DataError
 from afina.language import _
 from afina.recipe import Recipe
@@ -26,7 +26,7 @@ def read_rows_of(
     roles: dict[str, str] | None = None
     columns: tuple[str, ...] = ()
     faults = _Faults(recipe.task.labels)
-    for where, raw in read_source(source):
+    for where, raw in _until_unreadable(source, faults):
         if roles is None:
             roles = find_roles(kind, recipe.data.columns, list(raw), where)
             _check_group(group_by, roles, list(raw), where)
@@ -47,6 +47,22 @@ def read_rows_of(
             row.make_id()
             yield row
     faults.tell(columns)
+
+
+def _until_unreadable(source: str, faults: _Faults) -> Iterator[RawRow]:
+    """The rows of a source; one that cannot be read ends it, and is told after the faults before it."""
+    rows = read_source(source)
+    while True:
+        try:
+            row = next(rows, None)
+        except DataError as fault:
+            if not faults.count:
+                raise
+            faults.add(fault)
+            return
+        if row is None:
+            return
+        yield row
 
 
 class _Faults:

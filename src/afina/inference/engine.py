@@ -11,6 +11,7 @@ from safetensors import SafetensorError
 
 from afina.data.chat import Encoded, Question, encode_text
 from afina.errors import AfinaError, BaseModelError
+from afina.inference.adapters import load_adapters
 from afina.inference.generate import stream
 from afina.inference.intact import damaged, require_intact
 from afina.inference.label_likelihood import label_logits
@@ -19,7 +20,7 @@ from afina.inference.settings import InferenceSettings, read_settings
 from afina.language import _
 from afina.metrics.calibration import softmax
 from afina.models.base import find_base
-from afina.models.load import adapter_off, load_adapter, load_model
+from afina.models.load import adapter_off, load_model
 from afina.models.tokenizer import load_tokens
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -57,11 +58,7 @@ class Engine:
             )
         self.tokens = load_tokens(base.folder, self.settings.template, self.settings.date)
         self.model = load_model(base.folder, self.settings.precision, self.settings.bits)
-        for adapter in self.settings.adapters:
-            try:
-                self.model = load_adapter(self.model, release / adapter["path"])
-            except SafetensorError:
-                raise damaged(release / adapter["path"], release) from None
+        self.model = load_adapters(self.model, release, self.settings.adapters)
         head = self.settings.head
         pooled = head is not None and head["kind"] == "pooled"
         self._head = _load_head(release, head["path"]) if head is not None and pooled else None

@@ -19,7 +19,7 @@ class InferenceSettings:
 
     Attributes:
         base: {id, revision, sha256, model}: `model` is what the recipe says, `id` what others load.
-        adapters: [{path, weight}], relative to the release.
+        adapters: [{path, weight}], relative to the release; what each adds is multiplied by its weight.
         kind: classify, generate or text.
         head: {"kind": pooled, "path": …}, {"kind": tokens}, or None.
         template: the chat template; date: the frozen date given to it.

@@ -75,11 +75,11 @@ def load_model(folder: Path, precision: str, bits: int = 16) -> Any:
         model = model.to(device())
     model.requires_grad_(False)
     model.eval()
-    _take_fast_way(model)
+    take_fast_way(model)
     return model
 
 
-def _take_fast_way(model: Any, masks: Any = None) -> None:
+def take_fast_way(model: Any, masks: Any = None) -> None:
     """Sets up the processor's own way through the layers, where it computes exactly the same."""
     from afina.models.fast_decoder import FastDecoder, covers
 
@@ -144,7 +144,7 @@ def attach_adapter(model: Any, adapter: Adapter, base_id: str, seed: int) -> Any
     tuned.peft_config["default"].base_model_name_or_path = base_id
     tuned.dropout_masks = DropoutMasks(adapter.dropout, seed)
     give_masks(tuned, tuned.dropout_masks)
-    _take_fast_way(tuned, tuned.dropout_masks)
+    take_fast_way(tuned, tuned.dropout_masks)
     return tuned
 
 
@@ -163,15 +163,20 @@ def _without_future_warnings() -> Iterator[None]:
         yield
 
 
-def load_adapter(model: Any, folder: Path) -> Any:
-    """The model with a trained adapter on it, in evaluation mode."""
+def load_adapter(model: Any, folder: Path, name: str = "default") -> Any:
+    """The model with a trained adapter on it, in evaluation mode; a further one beside those it has."""
     from peft import PeftModel
 
     try:
         with _without_future_warnings():
-            tuned = PeftModel.from_pretrained(
-                model, str(folder), config=_config_of(folder, model), local_files_only=True
-            )
+            config = _config_of(folder, model)
+            if isinstance(model, PeftModel):
+                tuned = model
+                tuned.load_adapter(str(folder), name, local_files_only=True)
+            else:
+                tuned = PeftModel.from_pretrained(
+                    model, str(folder), name, config=config, local_files_only=True
+                )
     except (OSError, ValueError, RuntimeError, KeyError) as error:
         raise AfinaError(
             _("this adapter could not be loaded on this base model: {error}").format(
@@ -180,7 +185,7 @@ def load_adapter(model: Any, folder: Path) -> Any:
             where=str(folder),
         ) from None
     tuned.eval()
-    _take_fast_way(tuned)
+    take_fast_way(tuned)
     return tuned
 
 

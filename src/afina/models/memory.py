@@ -29,13 +29,74 @@ class MemoryEstimate:
 
 
 def free_bytes() -> int:
-    """Memory that training may use: the GPU's where there is one, else the machine's."""
-    import psutil
+    """Memory that training may use: the GPU's where there is one, else what the machine gives us."""
     import torch
 
     if torch.cuda.is_available():
         return int(torch.cuda.mem_get_info()[0])
-    return int(psutil.virtual_memory().available)
+    return free_main_bytes()
+
+
+def free_main_bytes(
+    root: Path = Path("/sys/fs/cgroup"), membership: Path = Path("/proc/self/cgroup")
+) -> int:
+    """Main memory that this process may still take: the machine's, or what its groups' limits leave."""
+    import psutil
+
+    rooms = [max(0, limit - used) for limit, used in _memory_groups(root, membership)]
+    return min([int(psutil.virtual_memory().available), *rooms])
+
+
+def read_small(path: Path) -> str:
+    """A small system file; empty where there is none."""
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
+def cgroup_memory(
+    root: Path = Path("/sys/fs/cgroup"), membership: Path = Path("/proc/self/cgroup")
+) -> tuple[int, int] | None:
+    """The narrowest memory limit of this process's control groups and what is used of it, in bytes.
+
+    None where there is no limit, or no control groups.
+    """
+    return min(_memory_groups(root, membership), default=None)
+
+
+def _memory_groups(root: Path, membership: Path) -> list[tuple[int, int]]:
+    """Limit and use of each control group around this process that has a limit, in bytes.
+
+    Reads versions 2 and 1; file cache that the kernel would give back is not counted as used.
+    """
+    found: list[tuple[int, int]] = []
+    for line in read_small(membership).splitlines():
+        _number, _colon, rest = line.partition(":")
+        controllers, _colon, place = rest.partition(":")
+        if controllers == "":
+            top, names = root, ("memory.max", "memory.current", "inactive_file")
+        elif "memory" in controllers.split(","):
+            top = root / "memory"
+            names = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+        else:
+            continue
+        folder = top / place.strip("/")
+        # In a container the named folder may not be visible: its limit is then that of the top.
+        for group in (folder, *(parent for parent in folder.parents if parent.is_relative_to(top))):
+            limit, used = read_small(group / names[0]).strip(), read_small(group / names[1]).strip()
+            if limit.isdigit() and used.isdigit():
+                cache = _statistic(read_small(group / "memory.stat"), names[2])
+                found.append((int(limit), max(0, int(used) - cache)))
+    return found
+
+
+def _statistic(text: str, name: str) -> int:
+    for line in text.splitlines():
+        key, _space, value = line.partition(" ")
+        if key == name and value.strip().isdigit():
+            return int(value)
+    return 0
 
 
 def parameter_count(config: dict[str, Any]) -> tuple[int, int]:

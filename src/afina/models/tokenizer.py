@@ -157,6 +157,12 @@ def load_tokens(folder: Path, template: str | None = None, date: str = FROZEN_DA
     """
     from transformers import AutoTokenizer
 
+    if not any((folder / name).exists() for name in ("tokenizer.json", "tokenizer.model")):
+        raise BaseModelError(
+            _("this model has no tokenizer: tokenizer.json is missing"),
+            where=str(folder),
+            fix=_("put tokenizer.json and tokenizer_config.json of the base model into its folder"),
+        )
     try:
         tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
     except Exception as error:  # the Rust library raises a bare Exception for a damaged file

@@ -67,6 +67,8 @@ def meaning(item: Comparison, language: str) -> str:
         parts.append(chance(item.p_value, language))
     if item.tested() and better is None and item.minimum_detectable is not None:
         text = _("Differences under about {smallest} cannot be seen with these rows.", language)
+        if item.sees_nothing():
+            text = _("These rows are too few to show any difference.", language)
         parts.append(text.format(smallest=number(item.minimum_detectable, digits_of(item.metric))))
     if item.rows_needed:
         text = _("About {rows} rows would be needed to see a difference of this size.", language)

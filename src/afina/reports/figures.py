@@ -63,6 +63,11 @@ class Comparison:
         """Whether there is an interval or a p-value to decide on."""
         return self.ci95 is not None or self.p_value is not None
 
+    def sees_nothing(self) -> bool:
+        """Whether even the largest difference that two shares can have would not be seen."""
+        smallest = self.minimum_detectable
+        return self.metric != "perplexity" and smallest is not None and smallest >= 1
+
 
 @dataclass(frozen=True)
 class Confusion:

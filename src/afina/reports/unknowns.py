@@ -70,6 +70,12 @@ def _about_size(figures: Figures, language: str) -> list[str]:
                     "cannot be seen in it.",
                     language,
                 )
+                if found.sees_nothing():
+                    text = _(
+                        "The set “{set}” has only {rows} rows: too few to show any difference in "
+                        "{metric} from the base model.",
+                        language,
+                    )
                 values["smallest"] = number(found.minimum_detectable, digits_of(found.metric))
                 values["metric"] = metric_name(found.metric, language)
             said.append(text.format(**values))

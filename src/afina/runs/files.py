@@ -29,8 +29,10 @@ def atomic(path: Path) -> Iterator[Path]:
         _flush(temporary)
         temporary.chmod(0o644)
         temporary.replace(path)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            name_file(error, path)
         raise
 
 
@@ -55,6 +57,12 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
+
+
+def name_file(error: OSError, path: Path) -> None:
+    """Notes in an error of writing which file it is about, where the system does not say."""
+    if error.errno is not None and error.filename is None:
+        error.filename = str(path)
 
 
 def _flush(path: Path) -> None:

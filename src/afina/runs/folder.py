@@ -22,6 +22,7 @@ from afina.language import _
 from afina.recipe import Recipe
 from afina.recipe_file import dump_recipe, parse_recipe
 from afina.runs.files import (
+    name_file,
     read_json,
     remove_leftovers,
     sha256_of_value,
@@ -74,12 +75,17 @@ class Run:
         line = json.dumps(
             {"schema": "afina/event/1", "time": now, "event": name, **details}, ensure_ascii=False
         )
-        with self.path("events.jsonl").open("ab+") as file:
-            if file.tell():
-                file.seek(-1, os.SEEK_END)
-                if file.read(1) != b"\n":  # a full disk cut the line before
-                    file.write(b"\n")
-            file.write(line.encode() + b"\n")
+        path = self.path("events.jsonl")
+        try:
+            with path.open("ab+") as file:
+                if file.tell():
+                    file.seek(-1, os.SEEK_END)
+                    if file.read(1) != b"\n":  # a full disk cut the line before
+                        file.write(b"\n")
+                file.write(line.encode() + b"\n")
+        except OSError as error:
+            name_file(error, path)
+            raise
 
     def recipe(self) -> Recipe:
         """The recipe of this run, as given, with all defaults."""
