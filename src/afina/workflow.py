@@ -208,6 +208,8 @@ class Workflow:
         """A stage's work with its time on the run's meter and an ear for the cloud's notices."""
 
         def work() -> None:
+            if self.recipe.train.spot is not None:
+                self.run.event("reading notices", cloud=self.recipe.train.spot, stage=stage.name)
             with (
                 SpotWatch(self.recipe.train.spot, self.run.say),
                 Meter(self.run, self.recipe, stage.name),

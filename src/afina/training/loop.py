@@ -133,6 +133,30 @@ class Trainer:
         self.model.eval()
         return self.progress
 
+    def plan(self) -> list[list[int]]:
+        """The rows of every step, when nothing stops training early."""
+        steps: list[list[int]] = []
+        epoch = 0
+        while len(steps) < self.total:
+            steps, epoch = steps + self._order(epoch), epoch + 1
+        return steps[: self.total]
+
+    def validations(self) -> list[int]:
+        """The steps after which there is a validation; 0 is the one before training."""
+        due = max(1, self.steps_per_epoch // self.recipe.train.evaluations_per_epoch)
+        return sorted({*range(0, self.total + 1, due), self.total})
+
+    def rehearse(self, rows: list[int]) -> None:
+        """One optimizer step on these rows at a learning rate of zero, for estimates."""
+        self.model.train()
+        self._update(rows, 0.0)
+
+    def rehearse_validation(self, rows: list[int]) -> None:
+        """What a validation does with one of its batches, for estimates."""
+        with measuring(self.model):
+            batch = make_batch(self.validation.encoded, rows, self.pad, str(self.model.device))
+            float(self.validation_objective.loss(self.model, batch))
+
     def _is_validation_due(self) -> bool:
         now = self.progress
         due = max(1, self.steps_per_epoch // self.recipe.train.evaluations_per_epoch)
