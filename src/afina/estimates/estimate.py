@@ -20,7 +20,7 @@ from afina.models.tokenizer import load_tokens
 from afina.recipe import Recipe
 from afina.runs.folder import open_run
 from afina.runs.prices import price_of
-from afina.runs.spending import gpus_in_use, hours_in_words, money
+from afina.runs.spending import gpus_in_use, hours_in_words, money, source_in_words
 
 ESTIMATE_SCHEMA = "afina/estimate/1"
 
@@ -93,7 +93,7 @@ class Estimate:
                 ).format(
                     cost=money(self.cost, self.currency),
                     price=self.price_per_hour,
-                    source=_(self.price or ""),
+                    source=source_in_words(self.price),
                 )
             )
             lines.append(_("another machine takes another time: estimate it there"))
@@ -118,19 +118,23 @@ def estimate_recipe(
     """
     began = time.perf_counter()
     price = price_of(recipe.train.budget)
+    import torch  # noqa: F401 - in a fresh process it takes seconds, of the train stage
+
+    importing = time.perf_counter() - began
     free = free_bytes()
     _forget_peak()
     parts: dict[str, dict[str, float]] = {"data": {}}
     with tempfile.TemporaryDirectory() as folder:
         run = open_run(recipe, folder)
-        base = find_base(recipe.base.model, recipe.base.revision, say)
-        tokens = load_tokens(base.folder)
         say(_("reading the data"))
         started = time.perf_counter()
+        base = find_base(recipe.base.model, recipe.base.revision, say)
+        tokens = load_tokens(base.folder)
         prepare(recipe, tokens, run.path("data"), say)
         stages = {"data": time.perf_counter() - started}
         say(_("trying the parts of training"))
         training = rehearse_training(run, recipe, base, tokens, seconds)
+        training.seconds["loading"] += importing
         say(_("trying the parts of the evaluation"))
         parts |= {"train": training.seconds, "evaluate": rehearse_evaluation(run, recipe)}
     stages |= {stage: sum(parts[stage].values()) for stage in ("train", "evaluate")}

@@ -66,9 +66,14 @@ class Spent:
             text += _(", {cost} ({price:g} an hour: {source})").format(
                 cost=money(self.cost, self.currency),
                 price=self.price_per_hour,
-                source=_(self.price or ""),
+                source=source_in_words(self.price),
             )
         return text
+
+
+def source_in_words(source: str | None, language: str | None = None) -> str:
+    """Where a price is from; lines of a price table stay as they are written."""
+    return _(source or "", language)
 
 
 def hours_in_words(hours: float) -> str:
@@ -104,12 +109,12 @@ class Meter:
         self, run: Run, recipe: Recipe, stage: str, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self.run, self.stage, self._clock = run, stage, clock
+        self._began = self._noted = clock()  # here, since asking for GPUs loads torch
         self.budget = recipe.train.budget
         self.price = price_of(self.budget)
         self.gpus = gpus_in_use(stage)
         self._before = entries_of(run)
         self._require_sense()
-        self._began = self._noted = clock()
 
     def _require_sense(self) -> None:
         """Refuses limits that could never be reached, or not be counted."""
@@ -129,7 +134,6 @@ class Meter:
             )
 
     def __enter__(self) -> Self:
-        self._began = self._noted = self._clock()
         self.run.meter = self
         return self
 
