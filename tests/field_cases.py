@@ -12,6 +12,7 @@ from typing import Any
 from afina.data.table import read_rows
 from afina.models.memory import estimate_memory
 from afina.runs.folder import Run
+from afina.runs.spending import spent_of
 from tests.tiny import metrics, value
 
 Look = Callable[[Run], Any]
@@ -88,6 +89,22 @@ def checks(name: str) -> Look:
 def measured(name: str) -> Look:
     """Which metrics, or models, evaluation.json has."""
     return lambda run: sorted({line[name] for line in value(run, "evaluation.json")["results"]})
+
+
+def price(name: str) -> Look:
+    """What a run's time costs, or in what."""
+
+    def look(run: Run) -> Any:
+        return getattr(spent_of(run, run.recipe().train.budget), name)
+
+    return look
+
+
+def listened(run: Run) -> list[str]:
+    """The clouds whose notices were read."""
+    lines = run.path("events.jsonl").read_text(encoding="utf-8").splitlines()
+    events = [json.loads(line) for line in lines]
+    return [event["cloud"] for event in events if event["event"] == "reading notices"]
 
 
 def checkpoints_at_a_crash(run: Run) -> list[str]:
@@ -263,6 +280,47 @@ FIELDS: dict[str, Case] = {
         more=("task.kind=text", "train.epochs=1", "train.evaluations_per_epoch=1"),
         rows="text",
     ),
+    "train.budget.hours": Case(
+        "train.budget.hours=null", ("train.budget.hours=1e-9", "seed=71"), trained("steps")
+    ),
+    "train.budget.gpu_hours": Case(
+        "train.budget.gpu_hours=null", ("train.budget.gpu_hours=1e-9", "seed=71"), trained("steps")
+    ),
+    "train.budget.cost": Case(
+        "train.budget.price_per_hour=1",
+        ("train.budget.price_per_hour=1", "train.budget.cost=1e-9", "seed=71"),
+        trained("steps"),
+    ),
+    "train.budget.price_per_hour": Case(
+        "train.budget.price_per_hour=1", "train.budget.price_per_hour=2", price("price_per_hour"), "data"
+    ),
+    "train.budget.currency": Case(
+        ("train.budget.price_per_hour=1", "train.budget.currency=USD"),
+        ("train.budget.price_per_hour=1", "train.budget.currency=EUR"),
+        price("currency"),
+        "data",
+    ),
+    "train.budget.machine": Case(
+        "train.budget.machine=g5.xlarge", "train.budget.machine=g6.xlarge", price("price"), "data"
+    ),
+    "train.budget.spot": Case(
+        ("train.budget.machine=g5.xlarge", "train.budget.spot=false"),
+        ("train.budget.machine=g5.xlarge", "train.budget.spot=true"),
+        price("price_per_hour"),
+        "data",
+    ),
+    "train.budget.prices": Case(
+        ("train.budget.machine=g5.xlarge", "train.budget.prices=null"),
+        ("train.budget.machine=g5.xlarge", "train.budget.prices=/no/such/table"),
+        price("price_per_hour"),
+        "data",
+    ),
+    "train.spot": Case(
+        ("train.spot=null", "seed=72"),
+        ("train.spot=aws", "seed=73"),
+        listened,
+        "data",
+    ),
     "evaluate.metrics": Case(
         "evaluate.metrics=auto", "evaluate.metrics=[accuracy]", measured("metric"), "evaluate"
     ),
@@ -314,3 +372,5 @@ FIELDS: dict[str, Case] = {
 
 # There is one version only; fewer bits need a package that may not be here.
 SEEN_BY_REFUSAL = {"version"} if importlib.util.find_spec("bitsandbytes") else {"version", "base.bits"}
+# A spent budget ends with an error; so do GPU hours without a GPU, and a table that is not there.
+SEEN_BY_REFUSAL |= {f"train.budget.{name}" for name in ("hours", "gpu_hours", "cost", "prices")}

@@ -106,6 +106,7 @@ def hub_cache(tmp_path_factory, llama3_folder) -> Path:
 @pytest.fixture(autouse=True)
 def without_network_and_with_one_tokenizer(monkeypatch, hub_cache, llama3):
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setenv("AFINA_METADATA", "http://127.0.0.1:9")  # nobody is there
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(hub_cache))
     monkeypatch.setattr(engine, "load_tokens", lambda *_given: llama3)
 

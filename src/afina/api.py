@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import afina.checking as checking
+import afina.estimates.estimate as estimating
 import afina.machine as machine
 import afina.recipe_writer as recipe_writer
 import afina.runs.compare as comparing
@@ -21,6 +22,7 @@ from afina.arguments import (
 )
 from afina.errors import AfinaError
 from afina.inference.engine import Engine
+from afina.language import _
 from afina.models.embedded import install_embedded
 from afina.recipe import Recipe
 from afina.recipe_file import read_recipe
@@ -194,6 +196,19 @@ def check_recipe(
     return checking.check_recipe(_read(recipe, "runs", overrides), say)
 
 
+def estimate_recipe(
+    recipe: str | Path,
+    *,
+    overrides: list[str] | None = None,
+    seconds: float = 60.0,
+    say: Say = _silent,
+) -> estimating.Estimate:
+    """Memory, time and cost of a recipe on this machine, from a rehearsal of about twice `seconds`."""
+    if not seconds > 0:
+        raise AfinaError(_("the seconds of an estimate must be above zero"))
+    return estimating.estimate_recipe(_read(recipe, "runs", overrides), say, seconds)
+
+
 def new_recipe(source: str, path: str | Path, *, name: str | None = None) -> Path:
     """Writes a commented recipe for the user's own data. Returns its path."""
     check_name(source, "source")
@@ -236,8 +251,6 @@ class Model:
 
     def classify(self, texts: list[str]) -> list[dict[str, float]]:
         """The probability of each label for each text. Raises AfinaError for a model without labels."""
-        from afina.language import _
-
         if self.engine.settings.kind != "classify":
             raise AfinaError(_("this model writes text; it has no labels"))
         texts = list_of_texts(texts, "texts", '["…"]')
@@ -286,8 +299,6 @@ def _working(
         target = open_run(settings, runs, say)
         trusted = False
     else:
-        from afina.language import _
-
         if overrides:
             raise AfinaError(
                 _("--set changes a recipe, and `{name}` is a run").format(name=recipe),
@@ -313,8 +324,6 @@ def _working(
 
 
 def _title(target: Run) -> str:
-    from afina.language import _
-
     return _("run {title} in {folder}").format(title=target.title, folder=target.root)
 
 

@@ -21,6 +21,7 @@ from afina.models.tokenizer import Tokens, load_tokens
 from afina.recipe import Recipe
 from afina.recipe_file import dump_recipe
 from afina.runs.files import read_json
+from afina.runs.prices import price_of
 from afina.training.resources import choose_memory
 
 # Share of the measured matmul rate that whole training steps reach on a CPU: attention, dropout and
@@ -133,6 +134,7 @@ def _part_line(name: str, part: dict[str, Any]) -> str:
 
 def check_recipe(recipe: Recipe, say: Callable[[str], None]) -> RecipeCheck:
     """Reads and splits the data in a temporary folder, and computes the rest. Raises AfinaError."""
+    price_of(recipe.train.budget)  # a machine that no table has is told now, not in the run
     base = find_base(recipe.base.model, recipe.base.revision, say)
     tokens = load_tokens(base.folder)
     precision = choose_precision(recipe.train.precision)

@@ -95,6 +95,10 @@ class Stopped(AfinaError):
     exit_code = EXIT_STOPPED
 
 
+class BudgetSpent(Stopped):
+    """The recipe's budget is spent; with a higher one the same command goes on."""
+
+
 class Interrupted(AfinaError):
     """Interrupted by a person (Ctrl-C) or by a signal; the same command goes on."""
 

@@ -9,18 +9,14 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from afina.language import _
+from afina.recipe_budget import Budget
 from afina.recipe_rules import faults_between
+from afina.recipe_section import Section as Section
 
 UNBUILT_KINDS = ("multilabel", "tag", "retrieve")
-
-
-class Section(BaseModel):
-    """A part of the recipe: frozen, strict about types, closed to unknown keys."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class Base(Section):
@@ -318,6 +314,16 @@ class Train(Section):
     )
     samples: int = Field(
         2, ge=0, le=20, description="Answers sampled at each validation (generate and text)."
+    )
+    budget: Budget = Field(
+        default_factory=Budget,
+        description="What training may cost. It stops when one of these is spent, with a checkpoint "
+        "and exit code 3; changing them makes no new run and does nothing again.",
+    )
+    spot: Literal["aws", "google", "azure"] | None = Field(
+        None,
+        description="Read this cloud's notice that it takes the machine back, from its metadata "
+        "address: then a checkpoint, and exit code 3. null asks nobody; SIGTERM always works.",
     )
 
 

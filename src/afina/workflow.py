@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -17,7 +18,9 @@ from afina.recipe import Recipe
 from afina.releases.stage import release
 from afina.reports import write_report
 from afina.runs.files import read_json
-from afina.runs.folder import Run
+from afina.runs.folder import RUNNING, Run
+from afina.runs.spending import Meter
+from afina.runs.spot import SpotWatch
 from afina.runs.stages import Stage, do, forget, is_done, stage_key
 from afina.training.tune import train
 
@@ -98,7 +101,7 @@ class Workflow:
                 **self._chosen(),
                 "base": recipe.base.model_dump(mode="json"),
                 "adapter": recipe.adapter.model_dump(mode="json"),
-                "train": recipe.train.model_dump(mode="json"),
+                "train": recipe.train.model_dump(mode="json", exclude=RUNNING),
                 "max_length": recipe.data.max_length,
             },
             outputs=(
@@ -111,7 +114,7 @@ class Workflow:
                 "metrics.jsonl",
                 "checkpoints",
             ),
-            work=lambda: train(self.run, recipe, self.base, self.tokens),
+            work=self._train,
         )
 
     def _evaluate_stage(self) -> Stage:
@@ -156,7 +159,11 @@ class Workflow:
             "report",
             after=("data", "train", "evaluate", "gate"),
             code=("reports", "language"),
-            settings=lambda: {"language": language, "reveal": reveal},
+            settings=lambda: {
+                "language": language,
+                "reveal": reveal,
+                "budget": self.recipe.train.budget.model_dump(mode="json"),
+            },
             outputs=("report.html",),
             work=lambda: _nothing(write_report(self.run, language, reveal)),
         )
@@ -187,9 +194,30 @@ class Workflow:
         for earlier in stage.after:
             if not (self.trust_earlier and is_done(self.run, earlier)):
                 worked |= self.do(earlier)
+        stage = replace(stage, work=self._at_work(stage))
         worked |= do(self.run, stage, lambda: self.run.say(_("· {stage}").format(stage=_(name))))
         self._seen.add(name)
         return worked
+
+    def _train(self) -> None:
+        error = self.run.meter.over() if self.run.meter is not None else None
+        if error is not None:
+            raise error  # before anything is loaded
+        train(self.run, self.recipe, self.base, self.tokens)
+
+    def _at_work(self, stage: Stage) -> Callable[[], None]:
+        """A stage's work with its time on the run's meter and an ear for the cloud's notices."""
+
+        def work() -> None:
+            if self.recipe.train.spot is not None:
+                self.run.event("reading notices", cloud=self.recipe.train.spot, stage=stage.name)
+            with (
+                SpotWatch(self.recipe.train.spot, self.run.say),
+                Meter(self.run, self.recipe, stage.name),
+            ):
+                stage.work()
+
+        return work
 
     def everything(self) -> bool:
         """All stages; no release when the gate says no (an earlier one is withdrawn); always the report.

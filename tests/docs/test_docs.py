@@ -39,7 +39,7 @@ from tests.docs.reading import (
 RUN = [command for command in commands() if command not in not_run()]
 # Little training and few resamples: what is tested is that the command can be typed.
 SMALL = ("train.epochs=1", "data.max_length=64", "evaluate.metrics=[macro_f1]", "evaluate.baselines=[]")
-TAKES_RECIPE = ("run", "train", "evaluate", "gate", "release", "report", "build", "check")
+TAKES_RECIPE = ("run", "train", "evaluate", "gate", "release", "report", "build", "check", "estimate")
 
 
 @pytest.fixture(scope="module")
@@ -193,7 +193,7 @@ def test_tables_of_settings_are_up_to_date(language) -> None:
     assert made == text, "run: .venv/bin/python docs/recipe_page.py"
     for name, field in all_fields():
         shown = f"| `{name}` |" in text or f"### `{name}`" in text
-        assert shown or field.annotation.__name__ in ("Columns", "Split"), name
+        assert shown or field.annotation.__name__ in ("Columns", "Split", "Budget"), name
 
 
 @pytest.mark.parametrize("name", ["README.md", "README.es.md", "docs/data.md", "docs/es/data.md"])

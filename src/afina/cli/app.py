@@ -6,7 +6,7 @@ from typing import Any
 
 import typer
 
-from afina.cli import base, chat, data, doctor, recipe, runs, stages
+from afina.cli import base, chat, data, doctor, prices, recipe, runs, stages
 from afina.cli.usage import translate_help
 from afina.language import _
 
@@ -32,6 +32,7 @@ def build_app() -> Any:
     app.add_typer(recipe.app, name="recipe")
     app.add_typer(runs.app, name="runs")
     app.add_typer(base.app, name="base")
+    app.add_typer(prices.app, name="prices")
     command = typer.main.get_command(app)
     translate_help(command)
     return command

@@ -47,6 +47,32 @@ def check(
 
 
 @app.command(
+    help=_("Foretell memory, time and cost on this machine, from a short rehearsal of the real parts."),
+    epilog=_("Example: afina recipe estimate recipe.yaml --set train.budget.machine=g5.xlarge"),
+)
+def estimate(
+    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help=_("A recipe file."))],
+    set_: SetOption = None,
+    seconds: Annotated[
+        float,
+        typer.Option("--seconds", metavar="N", help=_("How long training steps are tried.")),
+    ] = 60.0,
+    json: JsonOption = False,
+    lang: LangOption = None,
+) -> None:
+    """Foretell memory, time and cost on this machine, from a short rehearsal of the real parts."""
+    import afina
+
+    check_language(lang)
+    found = afina.estimate_recipe(recipe, overrides=set_ or [], seconds=seconds, say=Console().say)
+    if json:
+        print_json(found.as_json())
+        return
+    for line in found.lines():
+        print(line)
+
+
+@app.command(
     help=_("Write a commented recipe for your own data: a file, a glob or a folder."),
     epilog=_("Example: afina recipe new mails.csv --output mails.yaml"),
 )

@@ -314,6 +314,10 @@ def summary_lines(summary: RunSummary) -> list[str]:
             seconds=summary.seconds, size=bytes_for_people(summary.size_bytes)
         ),
     ]
+    if summary.spent is not None:
+        lines.append(_("spent: {line}").format(line=summary.spent.line()))
+        if summary.spent.exhausted:
+            lines.append(_("the budget is spent: raise train.budget to go on"))
     return lines + [_("damaged: {what}").format(what=what) for what in summary.damage]
 
 

@@ -8,11 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from afina.errors import AfinaError
 from afina.recipe import Recipe
 from afina.reports.formats import Interval
 from afina.reports.words import LOWER_IS_BETTER, METRIC_ORDER
 from afina.runs.files import read_json
 from afina.runs.folder import Run
+from afina.runs.spending import Spent, spent_of
 
 RANKING_METRICS = ("macro_f1", "accuracy", "auc", "perplexity")
 STAGES = ("data", "train", "evaluate", "gate")
@@ -183,6 +185,7 @@ class Figures:
     curves: Curves
     evaluation: Evaluation | None
     gate: Gate | None
+    spent: Spent | None = None
 
 
 def collect(run: Run) -> Figures:
@@ -207,7 +210,16 @@ def collect(run: Run) -> Figures:
         curves=_curves(run.path("metrics.jsonl")),
         evaluation=_evaluation(evaluation, recipe.task.kind) if evaluation else None,
         gate=_gate(gate) if gate else None,
+        spent=_spent(run, recipe),
     )
+
+
+def _spent(run: Run, recipe: Recipe) -> Spent | None:
+    """Machine time and cost; None when a price cannot be read, which must not keep the report away."""
+    try:
+        return spent_of(run, recipe.train.budget)
+    except AfinaError:
+        return None
 
 
 def _json_or_none(path: Path) -> Any:

@@ -20,6 +20,7 @@ from afina.reports.mistakes import Mistakes, find_mistakes
 from afina.reports.verdict import build_verdict
 from afina.runs.files import write_text
 from afina.runs.folder import Run
+from afina.runs.spending import source_in_words
 
 _FOLDER = Path(__file__).parent
 
@@ -121,6 +122,7 @@ def _vocabulary(language: str) -> dict[str, Any]:
         "method_text": method_text,
         "percent": formats.percent,
         "interval": formats.interval,
+        "price_source": source_in_words,
     }
     return {name: partial(function, language=language) for name, function in spoken.items()} | {
         "capital": words.capital,

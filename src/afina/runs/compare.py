@@ -20,12 +20,14 @@ from afina.language import _
 from afina.recipe_file import Yaml12Loader
 from afina.runs.files import read_json
 from afina.runs.folder import Run, list_runs
+from afina.runs.spending import FILE as SPENT_FILE
+from afina.runs.spending import Spent, spent_of
 from afina.runs.stages import is_done, state_of
 
 ORDER = ("data", "train", "evaluate", "gate", "release", "report")
 MAIN_METRICS = ("macro_f1", "perplexity")
 State = Literal["done", "waiting", "stopped", "interrupted", "working", "damaged", "empty"]
-_ON_PURPOSE = ("Interrupted", "Stopped", "KeyboardInterrupt", "Abort", "SystemExit")
+_ON_PURPOSE = ("Interrupted", "Stopped", "BudgetSpent", "KeyboardInterrupt", "Abort", "SystemExit")
 _UNREADABLE = (AfinaError, OSError, ValueError, TypeError, KeyError, AttributeError, yaml.YAMLError)
 
 
@@ -53,6 +55,7 @@ class RunSummary:
         figure: of the tuned model on the test set: macro-F1, or perplexity.
         seconds: spent in its own stages; size_bytes: of all its files.
         damage: what cannot be read.
+        spent: machine time and cost so far (runs/spending.py); None when nothing is written down.
     """
 
     title: str
@@ -67,6 +70,7 @@ class RunSummary:
     seconds: float
     size_bytes: int
     damage: tuple[str, ...]
+    spent: Spent | None = None
 
     def as_json(self) -> dict[str, Any]:
         """For machines."""
@@ -162,6 +166,7 @@ def summarize(run: Run) -> RunSummary:
         for name in ("run.json", "recipe.yaml"):
             if not run.path(name).exists():
                 reader.damage.append(_("{file} is missing").format(file=name))
+    spent = reader.attempt(SPENT_FILE, lambda _path: spent_of(run, run.recipe().train.budget))
     figures = _figures(reader)
     main = [figures[key] for metric in MAIN_METRICS if (key := ("test", "tuned", metric)) in figures]
     return RunSummary(
@@ -177,6 +182,7 @@ def summarize(run: Run) -> RunSummary:
         seconds=_seconds(run),
         size_bytes=sum(path.lstat().st_size for path in files if path.exists()),
         damage=tuple(reader.damage),
+        spent=spent,
     )
 
 

@@ -33,6 +33,8 @@ from afina.runs.files import (
 from afina.runs.store import Store
 
 RUN_SCHEMA = "afina/run/1"
+# Settings of `train` that say how it is run and change nothing of what is learned.
+RUNNING = {"budget", "spot"}
 
 
 def _silent(text: str) -> None:
@@ -50,6 +52,7 @@ class Run:
         store: where the run lives; a remote one is kept equal to `root` after every stage.
         say: called with a line for people.
         progress: called with the state of the work at hand; each one replaces the one before.
+        meter: the Meter of the stage at work (runs/spending.py).
     """
 
     root: Path
@@ -58,6 +61,7 @@ class Run:
     store: Store
     say: Callable[[str], None] = field(default=_silent)
     progress: Callable[[str], None] = field(default=_silent)
+    meter: Any = None
     _lock: FileLock | None = None
 
     def path(self, relative: str) -> Path:
@@ -125,19 +129,27 @@ class Run:
             self._lock = None
 
     def publish(self) -> None:
-        """Copies what changed to the run's own place, when that is not this machine's disk."""
+        """Notes what was spent, and copies what changed to the run's own place, when that is not this
+        machine's disk."""
+        if self.meter is not None:
+            self.meter.note()
         self.store.push(self.root, f"{self.name}/{self.number}")
 
 
 def open_run(recipe: Recipe, runs: str, say: Callable[[str], None] = _silent) -> Run:
-    """The run that this recipe goes on in: the newest one made from an equal recipe, else a new one."""
+    """The run that this recipe goes on in: the newest one made from an equal recipe, else a new one.
+
+    Recipes are equal that differ in RUNNING only; the run then keeps the newest of those settings.
+    """
     store = Store(runs)
     wanted = recipe_hash(recipe)
     numbers = store.numbers(recipe.name)
     for number in reversed(numbers):
         marker = store.fetch(recipe.name, number, light=True) / "run.json"
         if marker.exists() and read_json(marker).get("recipe_sha256") == wanted:
-            return Run(store.fetch(recipe.name, number), recipe.name, number, store, say)
+            return _with_running(
+                Run(store.fetch(recipe.name, number), recipe.name, number, store, say), recipe
+            )
     number = _make_folder(recipe, store, max(numbers, default=0) + 1, wanted)
     run = Run(store.local(recipe.name, number), recipe.name, number, store, say)
     run.event("run made", python=sys.version.split()[0], seconds_since_epoch=int(time.time()))
@@ -184,9 +196,17 @@ def _make_folder(recipe: Recipe, store: Store, number: int, recipe_sha256: str) 
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+def _with_running(run: Run, recipe: Recipe) -> Run:
+    """The run with this recipe's RUNNING settings in its recipe.yaml."""
+    path, wanted = run.path("recipe.yaml"), dump_recipe(recipe)
+    if not path.exists() or path.read_text(encoding="utf-8") != wanted:
+        write_text(path, wanted)
+    return run
+
+
 def recipe_hash(recipe: Recipe) -> str:
-    """SHA-256 of the recipe with all its defaults."""
-    return sha256_of_value(recipe.model_dump(mode="json"))
+    """SHA-256 of the recipe with all its defaults, but RUNNING."""
+    return sha256_of_value(recipe.model_dump(mode="json", exclude={"train": RUNNING}))
 
 
 def find_run(name: str, runs: str, say: Callable[[str], None] = _silent) -> Run:

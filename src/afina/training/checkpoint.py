@@ -21,16 +21,13 @@ def save_checkpoint(
         optimizer: AdamW over those tensors, in the order of `names`.
         state: JSON values: step, epoch, position, best loss and the like.
     """
-    import torch
     from safetensors.torch import save_file
 
     moments: dict[str, Any] = {}
     for name, group_state in zip(names, _states(optimizer), strict=True):
         for key, value in group_state.items():
             moments[f"{name}/{key}"] = value.detach().cpu().contiguous()
-    random = {"cpu": torch.get_rng_state()}
-    if torch.cuda.is_available():
-        random["cuda"] = torch.cuda.get_rng_state()
+    random = dict(zip(("cpu", "cuda"), random_state(), strict=False))
     with atomic_folder(folder) as temporary:
         save_file(_plain(weights), str(temporary / "trained.safetensors"))
         save_file(moments, str(temporary / "optimizer.safetensors"))
@@ -38,11 +35,27 @@ def save_checkpoint(
         write_json(temporary / "state.json", {"schema": CHECKPOINT_SCHEMA, **state})
 
 
+def random_state() -> list[Any]:
+    """torch's generators as they are: of the CPU and, where there is one, of the GPU."""
+    import torch
+
+    found = [torch.get_rng_state()]
+    return [*found, torch.cuda.get_rng_state()] if torch.cuda.is_available() else found
+
+
+def set_random_state(state: list[Any]) -> None:
+    """Puts torch's generators back to what `random_state` gave."""
+    import torch
+
+    torch.set_rng_state(state[0])
+    if len(state) > 1 and torch.cuda.is_available():
+        torch.cuda.set_rng_state(state[1])
+
+
 def load_checkpoint(
     folder: Path, weights: dict[str, Any], optimizer: Any, names: list[str]
 ) -> dict[str, Any]:
     """Puts a checkpoint's tensors in place and returns its state."""
-    import torch
     from safetensors.torch import load_file
 
     load_weights(folder, weights)
@@ -60,9 +73,7 @@ def load_checkpoint(
                 for key, value in kept.items()
             }
     random = load_file(str(folder / "random.safetensors"))
-    torch.set_rng_state(random["cpu"])
-    if "cuda" in random and torch.cuda.is_available():
-        torch.cuda.set_rng_state(random["cuda"])
+    set_random_state([random[name] for name in ("cpu", "cuda") if name in random])
     return dict(read_json(folder / "state.json"))
 
 

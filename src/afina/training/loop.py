@@ -16,13 +16,16 @@ from afina.language import _
 from afina.recipe import Recipe
 from afina.runs.folder import Run
 from afina.runs.signals import StopSignal
+from afina.runs.spending import over_budget
 from afina.training.checkpoint import (
     drop_older,
     load_checkpoint,
     load_weights,
     newest_checkpoint,
+    random_state,
     save_checkpoint,
     save_weights,
+    set_random_state,
 )
 from afina.training.objective import Objective
 from afina.training.optimizer import make_optimizer
@@ -51,6 +54,7 @@ class Progress:
     tokens: int = 0
     seconds: float = 0.0
     ended: bool = False
+    validated: int = -1
 
 
 class Trainer:
@@ -74,6 +78,8 @@ class Trainer:
         self.objective, self.validation_objective = objective, validation_objective
         self.sample = sample
         self.progress = Progress()
+        self._stop: StopSignal | None = None
+        self._random: list[Any] = []
         self._lengths = [len(item.ids) for item in train.encoded]
         self._known_order: tuple[int, list[list[int]]] | None = None
         first = self._order(0)
@@ -94,7 +100,7 @@ class Trainer:
         """Trains to the end, or from the newest checkpoint on; leaves the best weights in the model.
 
         Raises:
-            Interrupted, Stopped: after a signal, with a checkpoint written.
+            Interrupted, Stopped: after a signal, a notice or the end of the budget, with a checkpoint.
             AfinaError: when the loss is not finite; names the rows.
         """
         import torch
@@ -113,18 +119,48 @@ class Trainer:
         else:
             torch.manual_seed(self.recipe.seed)
             self.run.path("metrics.jsonl").unlink(missing_ok=True)
-        with StopSignal() as stop:
-            if newest is None:
+        with StopSignal(over_budget(self.run)) as stop:
+            self._stop = stop
+            if self._is_validation_due():  # the first one, or one that a stop cut short
                 self._validate(stop)
                 self._save()
             self.model.train()
             while not self._ended():
                 self._step(stop)
-                stop.check(self._save)
+            self._stop = None
         if (checkpoints / "best").exists():
             load_weights(checkpoints / "best", self.weights)
         self.model.eval()
         return self.progress
+
+    def plan(self) -> list[list[int]]:
+        """The rows of every step, when nothing stops training early."""
+        steps: list[list[int]] = []
+        epoch = 0
+        while len(steps) < self.total:
+            steps, epoch = steps + self._order(epoch), epoch + 1
+        return steps[: self.total]
+
+    def validations(self) -> list[int]:
+        """The steps after which there is a validation; 0 is the one before training."""
+        due = max(1, self.steps_per_epoch // self.recipe.train.evaluations_per_epoch)
+        return sorted({*range(0, self.total + 1, due), self.total})
+
+    def rehearse(self, rows: list[int]) -> None:
+        """One optimizer step on these rows at a learning rate of zero, for estimates."""
+        self.model.train()
+        self._update(rows, 0.0)
+
+    def rehearse_validation(self, rows: list[int]) -> None:
+        """What a validation does with one of its batches, for estimates."""
+        with measuring(self.model):
+            batch = make_batch(self.validation.encoded, rows, self.pad, str(self.model.device))
+            float(self.validation_objective.loss(self.model, batch))
+
+    def _is_validation_due(self) -> bool:
+        now = self.progress
+        due = max(1, self.steps_per_epoch // self.recipe.train.evaluations_per_epoch)
+        return now.validated != now.step and (now.step % due == 0 or now.step == self.total)
 
     def _ended(self) -> bool:
         return self.progress.ended or self.progress.step >= self.total
@@ -145,6 +181,7 @@ class Trainer:
             now.epoch, now.position = now.epoch + 1, 0
             order = self._order(now.epoch)
         rows = order[now.position]
+        self._random = random_state()
         started = time.monotonic()
         rate = learning_rate_at(
             now.step, self.total, settings.learning_rate, settings.schedule, settings.warmup_ratio
@@ -154,8 +191,7 @@ class Trainer:
         seconds = time.monotonic() - started
         now.seconds += seconds
         self._write_line("train", loss, rate, tokens / seconds)
-        due = max(1, self.steps_per_epoch // settings.evaluations_per_epoch)
-        if now.step % due == 0 or now.step == self.total:
+        if self._is_validation_due():
             self._validate(stop)
             self._save()
         elif now.step % settings.checkpoint_steps == 0:
@@ -173,6 +209,7 @@ class Trainer:
         total, tokens = 0.0, 0
         groups = group_by_length(self._lengths, rows, self.recipe.train.micro_batch_tokens)
         for number, group in enumerate(groups):
+            self._may_stop()
             self.model.dropout_masks.at(self.progress.step, number)
             batch = make_batch(self.train.encoded, group, self.pad, str(self.model.device))
             loss = self.objective.loss(self.model, batch) / units
@@ -193,6 +230,16 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         return total, tokens
 
+    def _may_stop(self) -> None:
+        """Between micro-batches: a stop leaves the step as if it had not begun; one can take minutes."""
+        if self._stop is not None:
+            self._stop.check(self._save_before_step)
+
+    def _save_before_step(self) -> None:
+        self.optimizer.zero_grad(set_to_none=True)
+        set_random_state(self._random)
+        self._save()
+
     def _validate(self, stop: StopSignal) -> None:
         """Measures the validation loss, keeps the best weights, decides on early stopping."""
         now = self.progress
@@ -200,8 +247,8 @@ class Trainer:
         with measuring(self.model):
             budget = 2 * self.recipe.train.micro_batch_tokens
             for batch in every_row(self.validation.encoded, self.pad, str(self.model.device), budget):
-                # Stopping here loses only this validation: the last checkpoint is before it.
-                stop.check()
+                # Stopping here loses only this validation: the next start begins with it.
+                stop.check(self._save if now.validated >= 0 else lambda: None)
                 loss = float(self.validation_objective.loss(self.model, batch))
                 if not math.isfinite(loss):
                     what = _("the validation loss is not finite after step {step}")
@@ -209,6 +256,7 @@ class Trainer:
                 total += loss
         everything = list(range(len(self.validation.encoded)))
         loss = total / self.validation_objective.units(self.validation.encoded, everything)
+        now.validated = now.step
         self._write_line("validation", loss, None, None)
         if loss < now.best_loss:
             now.best_loss, now.best_step, now.worse = loss, now.step, 0

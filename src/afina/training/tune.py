@@ -25,6 +25,7 @@ from afina.recipe import Recipe
 from afina.runs.files import atomic_folder, read_json, write_json
 from afina.runs.folder import Run
 from afina.runs.signals import StopSignal
+from afina.runs.spending import over_budget
 from afina.training.loop import Trainer, TrainingRows, not_finite, peak_memory
 from afina.training.objective import Objective, PooledObjective, TokenObjective
 from afina.training.probe import fit_head, fit_probe
@@ -108,6 +109,7 @@ def train(run: Run, recipe: Recipe, base: FoundBase, tokens: Tokens) -> None:
         "tokens": done.tokens,
         "tokens_per_second": round(done.tokens / max(done.seconds, 1e-9), 1),
         "peak_memory_bytes": peak_memory(),
+        "spent": run.meter.spent().as_json() if run.meter is not None else None,
         "trained_parameters": trained,
         "all_parameters": everything,
         "temperature": temperature,
@@ -163,7 +165,7 @@ def _fitted_heads(work: _Work, model: Any) -> tuple[PooledHead, dict[str, float]
     if work.run.path(START).exists() and note.exists():
         return load_head(work.run.path(START)), dict(read_json(note)["strengths"])
     work.run.say(_("fitting the probe: a linear head on the frozen base"))
-    with StopSignal() as stop:
+    with StopSignal(over_budget(work.run)) as stop:
         features = {
             split: features_of(
                 model,

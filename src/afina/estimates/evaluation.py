@@ -1,0 +1,119 @@
+"""A short rehearsal of the evaluate stage: models asked about a few rows, and the statistics done."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from afina.data.chat import encode_row
+from afina.estimates.training import Batch, batches_of, carried_over, spread, took
+from afina.evaluation.answers import Answers, TestRows, test_rows
+from afina.evaluation.measure import _add_set, _measure
+from afina.recipe import Recipe
+from afina.runs.files import read_json
+from afina.runs.folder import Run
+from afina.runs.signals import StopSignal
+
+Array = np.ndarray[Any, np.dtype[Any]]
+BATCHES = 3  # timed for each model
+TOKENS = 4096  # padded tokens of one batch when a model is asked
+MOST_ROWS = 2000  # rows that the statistics are done on here; their time grows with the rows
+
+
+class _Invented(Answers):
+    """Answers at random, so that the statistics can be timed before any model is asked."""
+
+    def probabilities(self, model: str, test: TestRows) -> Array:
+        """Random probabilities; [rows, labels]."""
+        random = np.random.default_rng(len(model))
+        return random.dirichlet(np.ones(len(self.labels)), len(test.rows))
+
+    def said(self, model: str, test: TestRows) -> Array:
+        """Codes of the likeliest labels; [rows]."""
+        return np.asarray(self.probabilities(model, test).argmax(axis=1))
+
+    def losses(self, model: str, test: TestRows) -> Array:
+        """Random losses of ten tokens a row; [rows, 2]."""
+        random = np.random.default_rng(len(model))
+        return np.stack([random.gamma(9.0, 2.0, len(test.rows)), np.full(len(test.rows), 10.0)], axis=1)
+
+
+def rehearse(run: Run, recipe: Recipe) -> dict[str, float]:
+    """Seconds of the evaluate stage by part, from a scratch run with an untrained release/."""
+    labels = list(read_json(run.path("data/audit.json"))["labels"])
+    seconds = {"asking": 0.0, "statistics": 0.0}
+    with StopSignal() as stop:
+        answers = Answers(run, recipe, labels, stop)
+        seconds["loading"] = took(lambda: answers.engine)
+        positive_name = answers.engine.settings.positive
+        positive = labels.index(positive_name) if positive_name else None
+        names = ("test", *(test.name for test in recipe.data.test))
+        tests = [test_rows(run, recipe, labels, name) for name in names]
+        seconds["asking"] = sum(_asking(answers, tests, model) for model in answers.models())
+        invented = _Invented(run, recipe, labels, stop)
+        for test in tests:
+            seconds["statistics"] += _statistics(invented, test, positive, stop)
+    return seconds
+
+
+def _asking(answers: Answers, tests: list[TestRows], model: str) -> float:
+    """Seconds of asking one model about every row of every test set."""
+    if model == "tfidf":  # fitted on all training rows in a moment: done whole
+        return sum(took(lambda t=test: answers.probabilities(model, t)) for test in tests)  # type: ignore[misc]
+    total = 0.0
+    rates: list[tuple[Batch, float]] = []
+    for test in tests:
+        encoded = [
+            encode_row(answers.engine.tokens, answers.recipe, answers.labels, r) for r in test.rows
+        ]
+        lengths = [sum(len(piece.ids) for piece in pieces) for pieces in encoded]
+        plan = batches_of(lengths, range(len(lengths)), TOKENS)
+        if plan and not rates:  # the rates of the first set hold for the others
+            for number, batch in enumerate(spread(plan, BATCHES)):
+                part = _part(test, batch, number)
+                rates.append((batch, took(lambda p=part: _ask(answers, model, p))))  # type: ignore[misc]
+        total += carried_over(plan, rates)
+    return total
+
+
+def _ask(answers: Answers, model: str, part: TestRows) -> None:
+    recipe = answers.recipe
+    if recipe.task.kind == "classify":
+        answers.probabilities(model, part)
+    if recipe.task.kind != "classify" or (recipe.task.head == "tokens" and model in ("base", "tuned")):
+        answers.losses(model, part)
+
+
+def _part(test: TestRows, batch: Batch, number: int) -> TestRows:
+    """Some rows of a test set, under a name of their own."""
+    rows = batch.rows
+    truth = test.truth[rows] if len(test.truth) else test.truth
+    return TestRows(f"part{number}_{test.name}", [test.rows[row] for row in rows], truth, None)
+
+
+def _statistics(answers: _Invented, test: TestRows, positive: int | None, stop: StopSignal) -> float:
+    """Seconds of metrics, intervals and tests of one set."""
+    count = min(len(test.rows), MOST_ROWS)
+    if not count:
+        return 0.0
+    few = TestRows(
+        test.name,
+        test.rows[:count],
+        test.truth[:count],
+        None if test.groups is None else test.groups[:count],
+    )
+    report: dict[str, Any] = {
+        "labels": answers.labels,
+        "sets": {},
+        "ranking": {},
+        "results": [],
+        "comparisons": [],
+        "confusion": [],
+    }
+
+    def work() -> None:
+        measured = [_measure(answers, model, few, positive, stop) for model in answers.models()]
+        _add_set(report, answers.recipe, few, measured, positive, stop)
+
+    return took(work) * len(test.rows) / count
