@@ -19,6 +19,7 @@ from afina.reports import write_report
 from afina.runs.files import read_json
 from afina.runs.folder import Run
 from afina.runs.stages import Stage, do, forget, is_done
+from afina.tracking import Tracking
 from afina.training.tune import train
 
 STAGES = ("data", "train", "evaluate", "gate", "release", "report")
@@ -50,6 +51,11 @@ class Workflow:
     def tokens(self) -> Tokens:
         """Its tokenizer."""
         return load_tokens(self.base.folder)
+
+    @cached_property
+    def tracking(self) -> Tracking:
+        """What is sent elsewhere while the run goes on."""
+        return Tracking(self.run, self.recipe)
 
     def stage(self, name: str) -> Stage:
         """The stage of this name."""
@@ -111,7 +117,7 @@ class Workflow:
                 "metrics.jsonl",
                 "checkpoints",
             ),
-            work=lambda: train(self.run, recipe, self.base, self.tokens),
+            work=self._train,
         )
 
     def _evaluate_stage(self) -> Stage:
@@ -176,6 +182,14 @@ class Workflow:
                     "rows all stay"
                 ).format(after=after, before=before)
             )
+
+    def _train(self) -> None:
+        with self.tracking.live():
+            train(self.run, self.recipe, self.base, self.tokens)
+
+    def finish(self, error: BaseException | None = None) -> None:
+        """Sends what is still to be tracked, and how the work ended."""
+        self.tracking.finish(error, report="report" in self._seen and not self.reveal)
 
     def do(self, name: str) -> bool:
         """Does one stage if it needs doing, after those it reads. Returns whether anything was done."""

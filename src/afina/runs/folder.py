@@ -131,11 +131,20 @@ def open_run(recipe: Recipe, runs: str, say: Callable[[str], None] = _silent) ->
     for number in reversed(numbers):
         marker = store.fetch(recipe.name, number, light=True) / "run.json"
         if marker.exists() and read_json(marker).get("recipe_sha256") == wanted:
-            return Run(store.fetch(recipe.name, number), recipe.name, number, store, say)
+            run = Run(store.fetch(recipe.name, number), recipe.name, number, store, say)
+            _keep_track(run, recipe)
+            return run
     number = _make_folder(recipe, store, max(numbers, default=0) + 1, wanted)
     run = Run(store.local(recipe.name, number), recipe.name, number, store, say)
     run.event("run made", python=sys.version.split()[0], seconds_since_epoch=int(time.time()))
     return run
+
+
+def _keep_track(run: Run, recipe: Recipe) -> None:
+    """Where a run is tracked may change while it goes on: its recipe says what was wanted last."""
+    path, text = run.path("recipe.yaml"), dump_recipe(recipe)
+    if not path.exists() or path.read_text(encoding="utf-8") != text:
+        write_text(path, text)
 
 
 def _make_folder(recipe: Recipe, store: Store, number: int, recipe_sha256: str) -> int:
@@ -179,8 +188,8 @@ def _make_folder(recipe: Recipe, store: Store, number: int, recipe_sha256: str) 
 
 
 def recipe_hash(recipe: Recipe) -> str:
-    """SHA-256 of the recipe with all its defaults."""
-    return sha256_of_value(recipe.model_dump(mode="json"))
+    """SHA-256 of the recipe with all its defaults; without `track`, which changes nothing of a run."""
+    return sha256_of_value(recipe.model_dump(mode="json", exclude={"track"}))
 
 
 def find_run(name: str, runs: str, say: Callable[[str], None] = _silent) -> Run:
