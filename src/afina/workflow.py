@@ -118,6 +118,7 @@ class Workflow:
                 "checkpoints",
             ),
             work=self._train,
+            half_done="checkpoints",
         )
 
     def _evaluate_stage(self) -> Stage:
@@ -200,7 +201,12 @@ class Workflow:
         for earlier in stage.after:
             if not (self.trust_earlier and is_done(self.run, earlier)):
                 worked |= self.do(earlier)
-        worked |= do(self.run, stage, lambda: self.run.say(_("· {stage}").format(stage=_(name))))
+        worked |= do(
+            self.run,
+            stage,
+            lambda: self.run.say(_("· {stage}").format(stage=_(name))),
+            self.trust_earlier,
+        )
         self._seen.add(name)
         return worked
 
