@@ -30,6 +30,11 @@ def shared_data() -> Path:
 @pytest.fixture(scope="session")
 def llama3_tokenizer():
     """The real Llama 3 tokenizer, from the package llama-models."""
+    return make_tokenizer()
+
+
+def make_tokenizer():
+    """The same, for those who are no tests."""
     import llama_models
     from transformers import PreTrainedTokenizerFast
     from transformers.convert_slow_tokenizer import TikTokenConverter
@@ -86,14 +91,18 @@ def tiny_config(vocab_size: int = 128_256):
 @pytest.fixture(scope="session")
 def llama3_folder(tmp_path_factory, llama3_tokenizer) -> Path:
     """A tiny random Llama 3 with the real tokenizer, saved as any base model is."""
+    return save_tiny(tmp_path_factory.mktemp("llama3"), llama3_tokenizer)
+
+
+def save_tiny(folder: Path, tokenizer) -> Path:
+    """Saves the tiny random Llama 3 into a folder."""
     import torch
     from transformers import LlamaForCausalLM
 
-    folder = tmp_path_factory.mktemp("llama3")
     torch.manual_seed(0)
     model = LlamaForCausalLM(tiny_config())
     model.save_pretrained(folder)
-    llama3_tokenizer.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
     return folder
 
 

@@ -119,6 +119,15 @@ def base_revision(run: Run) -> Any:
     return find_base(run.recipe().base.model, run.recipe().base.revision).revision
 
 
+def tracked(name: str) -> Look:
+    """What tracking.json says of where the run was sent; null when nothing was."""
+
+    def look(run: Run) -> Any:
+        return value(run, "tracking.json")[name] if run.path("tracking.json").exists() else None
+
+    return look
+
+
 def gate(**limit: Any) -> str:
     """The override that sets one limit."""
     return f"gate=[{json.dumps(limit)}]"
@@ -130,6 +139,7 @@ SPLITS = (
 )
 TALK = ("task.kind=generate",)
 BAD_RATE = ("train.learning_rate=0.05", "train.epochs=4")
+SHORT = ("train.epochs=1", "train.evaluations_per_epoch=1", "seed=21")
 COURSE = of_lines("loss")
 
 FIELDS: dict[str, Case] = {
@@ -366,6 +376,19 @@ FIELDS: dict[str, Case] = {
         gate(metric="accuracy", min=0.8, undecided="warn"),
         lambda run: (checks("verdict")(run), value(run, "gate.json")["passed"]),
         "gate",
+    ),
+    "track.mlflow": Case("track.mlflow=null", "track.mlflow=local", tracked("uri"), more=SHORT),
+    "track.experiment": Case(
+        "track.experiment=null",
+        "track.experiment=boxes",
+        tracked("experiment"),
+        more=(*SHORT, "track.mlflow=local"),
+    ),
+    "track.tensorboard": Case(
+        "track.tensorboard=false",
+        "track.tensorboard=true",
+        lambda run: len(list(run.path("tensorboard").glob("*"))),
+        more=SHORT,
     ),
 }
 

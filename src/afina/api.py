@@ -310,13 +310,16 @@ def _working(
     target.say, target.progress = say, progress
     target.lock()
     say(_title(target))
+    workflow = Workflow(target, settings, language or "", reveal, trusted)
     try:
-        yield Workflow(target, settings, language or "", reveal, trusted)
+        workflow.tracking.require()
+        yield workflow
+        workflow.finish()
     except OSError as error:
-        _note_end(target, error)
+        _note_end(workflow, error)
         raise storage_error(error) or error from None
     except BaseException as error:
-        _note_end(target, error)
+        _note_end(workflow, error)
         raise
     finally:
         target.unlock()
@@ -327,12 +330,14 @@ def _title(target: Run) -> str:
     return _("run {title} in {folder}").format(title=target.title, folder=target.root)
 
 
-def _note_end(target: Run, error: BaseException) -> None:
+def _note_end(workflow: Workflow, error: BaseException) -> None:
     """Writes into events.jsonl why a run stopped; a full disk must not hide the first error."""
+    target = workflow.run
     try:
         target.event(
             "stopped", error=type(error).__name__, what=str(error).splitlines()[0] if str(error) else ""
         )
+        workflow.finish(error)
         target.publish()
     except OSError:
         pass

@@ -379,6 +379,24 @@ class Limit(Section):
         return self
 
 
+class Track(Section):
+    """Where the course and the figures of a run are sent besides its folder; nowhere by default."""
+
+    mlflow: str | None = Field(
+        None,
+        min_length=1,
+        description="MLflow: local (SQLite and files in the folder tracking beside the runs) or a "
+        "tracking URI such as http://127.0.0.1:5000. null sends nothing. Rows and predictions are never "
+        "sent.",
+    )
+    experiment: str | None = Field(
+        None, min_length=1, max_length=200, description="MLflow's experiment; empty takes the name."
+    )
+    tensorboard: bool = Field(
+        False, description="Write the course of training as a TensorBoard event file into the run."
+    )
+
+
 def _as_base(value: Any) -> Any:
     """`base: embedded` is short for `base: {model: embedded}`."""
     return {"model": value} if isinstance(value, str) else value
@@ -401,6 +419,7 @@ class Recipe(Section):
     gate: list[Limit] = Field(
         default_factory=list, description="Limits that a model must keep to be released."
     )
+    track: Track = Field(default_factory=Track)
 
     @field_validator("name")
     @classmethod

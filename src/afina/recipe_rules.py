@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from afina.language import _
 
 if TYPE_CHECKING:
-    from afina.recipe import Limit, Recipe
+    from afina.recipe import Limit, Recipe, Track
 
 SHARES = ("accuracy", "macro_f1", "auc", "false_positive_rate", "recall", "precision")
 ABOUT_ALARMS = ("auc", "false_positive_rate", "recall", "precision")
@@ -30,11 +31,35 @@ def faults_between(recipe: Recipe) -> list[str]:
         )
     if recipe.train.head_strength != "auto" and (task.kind != "classify" or task.head != "pooled"):
         faults.append("train.head_strength: " + _("belongs to kind classify with head: pooled"))
+    faults += _tracking_faults(recipe.track)
     for number, limit in enumerate(recipe.gate):
         fault = _limit_fault(recipe, limit)
         if fault:
             faults.append(f"gate.{number}: {fault}")
     return faults
+
+
+def _tracking_faults(track: Track) -> list[str]:
+    """Why a run cannot be tracked like this. A password has no place in a file that is kept."""
+    if track.mlflow is None:
+        alone = track.experiment is not None
+        return ["track.experiment: " + _("belongs to track.mlflow, which is null")] if alone else []
+    if track.mlflow in ("local", "databricks"):
+        return []
+    parts = urlsplit(track.mlflow)
+    if parts.password is not None or (parts.username and parts.scheme in ("http", "https")):
+        return [
+            "track.mlflow: "
+            + _("leave out user and password: MLflow reads MLFLOW_TRACKING_USERNAME and _PASSWORD")
+        ]
+    if parts.scheme == "file":
+        return ["track.mlflow: " + _("MLflow gave up folders of files: take sqlite:///PATH.db")]
+    if "://" not in track.mlflow or not (parts.netloc or parts.path.strip("/")):
+        return [
+            "track.mlflow: "
+            + _("give local, or an address such as http://127.0.0.1:5000 or sqlite:///mlflow.db")
+        ]
+    return []
 
 
 def _not_measured(recipe: Recipe, metric: str) -> str | None:

@@ -22,6 +22,7 @@ from afina.runs.folder import RUNNING, Run
 from afina.runs.spending import Meter
 from afina.runs.spot import SpotWatch
 from afina.runs.stages import Stage, do, forget, is_done, stage_key
+from afina.tracking import Tracking
 from afina.training.tune import train
 
 STAGES = ("data", "train", "evaluate", "gate", "release", "report")
@@ -53,6 +54,11 @@ class Workflow:
     def tokens(self) -> Tokens:
         """Its tokenizer."""
         return load_tokens(self.base.folder)
+
+    @cached_property
+    def tracking(self) -> Tracking:
+        """What is sent elsewhere while the run goes on."""
+        return Tracking(self.run, self.recipe)
 
     def stage(self, name: str) -> Stage:
         """The stage of this name."""
@@ -115,6 +121,7 @@ class Workflow:
                 "checkpoints",
             ),
             work=self._train,
+            half_done="checkpoints",
         )
 
     def _evaluate_stage(self) -> Stage:
@@ -185,6 +192,10 @@ class Workflow:
                 ).format(after=after, before=before)
             )
 
+    def finish(self, error: BaseException | None = None) -> None:
+        """Sends what is still to be tracked, and how the work ended."""
+        self.tracking.finish(error, report="report" in self._seen and not self.reveal)
+
     def do(self, name: str) -> bool:
         """Does one stage if it needs doing, after those it reads. Returns whether anything was done."""
         if name in self._seen:
@@ -195,7 +206,12 @@ class Workflow:
             if not (self.trust_earlier and is_done(self.run, earlier)):
                 worked |= self.do(earlier)
         stage = replace(stage, work=self._at_work(stage))
-        worked |= do(self.run, stage, lambda: self.run.say(_("· {stage}").format(stage=_(name))))
+        worked |= do(
+            self.run,
+            stage,
+            lambda: self.run.say(_("· {stage}").format(stage=_(name))),
+            self.trust_earlier,
+        )
         self._seen.add(name)
         return worked
 
@@ -203,7 +219,8 @@ class Workflow:
         error = self.run.meter.over() if self.run.meter is not None else None
         if error is not None:
             raise error  # before anything is loaded
-        train(self.run, self.recipe, self.base, self.tokens)
+        with self.tracking.live():
+            train(self.run, self.recipe, self.base, self.tokens)
 
     def _at_work(self, stage: Stage) -> Callable[[], None]:
         """A stage's work with its time on the run's meter and an ear for the cloud's notices."""

@@ -139,7 +139,7 @@ class Run:
 def open_run(recipe: Recipe, runs: str, say: Callable[[str], None] = _silent) -> Run:
     """The run that this recipe goes on in: the newest one made from an equal recipe, else a new one.
 
-    Recipes are equal that differ in RUNNING only; the run then keeps the newest of those settings.
+    Recipes are equal that differ in RUNNING and `track` only; the run keeps the newest of those.
     """
     store = Store(runs)
     wanted = recipe_hash(recipe)
@@ -197,7 +197,7 @@ def _make_folder(recipe: Recipe, store: Store, number: int, recipe_sha256: str) 
 
 
 def _with_running(run: Run, recipe: Recipe) -> Run:
-    """The run with this recipe's RUNNING settings in its recipe.yaml."""
+    """The run with this recipe's RUNNING settings, and where it is tracked, in its recipe.yaml."""
     path, wanted = run.path("recipe.yaml"), dump_recipe(recipe)
     if not path.exists() or path.read_text(encoding="utf-8") != wanted:
         write_text(path, wanted)
@@ -205,8 +205,8 @@ def _with_running(run: Run, recipe: Recipe) -> Run:
 
 
 def recipe_hash(recipe: Recipe) -> str:
-    """SHA-256 of the recipe with all its defaults, but RUNNING."""
-    return sha256_of_value(recipe.model_dump(mode="json", exclude={"train": RUNNING}))
+    """SHA-256 of the recipe with all its defaults, but RUNNING and `track`: they change no result."""
+    return sha256_of_value(recipe.model_dump(mode="json", exclude={"train": RUNNING, "track": True}))
 
 
 def find_run(name: str, runs: str, say: Callable[[str], None] = _silent) -> Run:

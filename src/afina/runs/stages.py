@@ -16,6 +16,7 @@ from afina.errors import StorageError
 from afina.language import _
 from afina.runs.files import read_json, sha256_of, sha256_of_value, write_json
 from afina.runs.folder import Run
+from afina.runs.half_done import refuse_to_lose, take_over, tell_of_others
 
 STAGE_SCHEMA = "afina/stage/1"
 _PACKAGE = Path(__file__).parents[1]
@@ -33,6 +34,7 @@ class Stage:
         settings: the part of the recipe and other inputs that it reads, as a JSON value.
         outputs: files or folders it writes, relative to the run.
         work: does it.
+        half_done: the folder with the checkpoints that it can go on from, for a stage that takes long.
     """
 
     name: str
@@ -41,21 +43,26 @@ class Stage:
     settings: Callable[[], Any]
     outputs: tuple[str, ...]
     work: Callable[[], None]
+    half_done: str = ""
 
 
 def _nobody() -> None:
     """Nobody to tell."""
 
 
-def do(run: Run, stage: Stage, begin: Callable[[], None] = _nobody) -> bool:
+def do(run: Run, stage: Stage, begin: Callable[[], None] = _nobody, trust: bool = False) -> bool:
     """Does a stage unless it is done already, here or in an earlier run of the same name.
 
     Args:
         begin: called when the stage is not done yet.
+        trust: go on with half-done work also when only Afina's code has changed since.
     Returns:
         Whether any work was done.
+    Raises:
+        AfinaError: when half-done work of this run cannot go on.
     """
-    key = stage_key(run, stage)
+    parts = _made_of(run, stage)
+    key = sha256_of_value(parts)
     if is_done(run, stage.name, key):
         return False
     begin()
@@ -64,8 +71,15 @@ def do(run: Run, stage: Stage, begin: Callable[[], None] = _nobody) -> bool:
         run.publish()
         return True
     if not _was_stopped(run, stage, key):
-        forget(run, stage)
-    begun = {"schema": STAGE_SCHEMA, "state": "stopped", "key": key, "outputs": {}, "seconds": 0.0}
+        _begin_or_go_on(run, stage, key, parts, trust)
+    begun = {
+        "schema": STAGE_SCHEMA,
+        "state": "stopped",
+        "key": key,
+        "made_of": {name: sha256_of_value(part) for name, part in parts.items()},
+        "outputs": {},
+        "seconds": 0.0,
+    }
     write_json(state_path(run, stage.name), begun)
     run.event("stage started", stage=stage.name, key=key)
     started = time.monotonic()
@@ -75,6 +89,21 @@ def do(run: Run, stage: Stage, begin: Callable[[], None] = _nobody) -> bool:
     run.event("stage done", stage=stage.name, seconds=seconds)
     run.publish()
     return True
+
+
+def _begin_or_go_on(run: Run, stage: Stage, key: str, parts: dict[str, Any], trust: bool) -> None:
+    """Clears the place for a stage, unless half-done work of this run or an earlier one can go on."""
+    if stage.half_done:
+        state = state_of(run, stage.name)
+        if state is not None and state["state"] == "stopped":
+            before = state.get("made_of", {})
+            now = {name: sha256_of_value(part) for name, part in parts.items()}
+            if trust and all(before.get(name) == now[name] for name in ("settings", "inputs")):
+                return
+            refuse_to_lose(run, stage.half_done, before, now)
+    forget(run, stage)
+    if stage.half_done and not take_over(run, stage.name, key, stage.outputs, stage.half_done):
+        tell_of_others(run, stage.name, stage.half_done)
 
 
 def finish(run: Run, stage: Stage, key: str, seconds: float) -> None:
@@ -142,14 +171,17 @@ def is_done(run: Run, stage: str, key: str | None = None) -> bool:
 
 
 def stage_key(run: Run, stage: Stage) -> str:
-    """Hash of what the stage depends on: its settings, the outputs of earlier stages, its code."""
+    """Hash of what the stage depends on."""
+    return sha256_of_value(_made_of(run, stage))
+
+
+def _made_of(run: Run, stage: Stage) -> dict[str, Any]:
+    """What the stage depends on: its settings, the outputs of earlier stages, its code."""
     inputs = {}
     for earlier in stage.after:
         state = state_of(run, earlier)
         inputs[earlier] = state["outputs"] if state else None
-    return sha256_of_value(
-        {"settings": stage.settings(), "inputs": inputs, "code": code_hash(stage.code)}
-    )
+    return {"settings": stage.settings(), "inputs": inputs, "code": code_hash(stage.code)}
 
 
 @cache
