@@ -103,6 +103,7 @@ class Workflow:
             },
             outputs=(
                 "release/adapter",
+                "release/model",
                 "release/head.safetensors",
                 "release/inference.json",
                 "probe",

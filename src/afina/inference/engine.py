@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from afina.inference.pooled import PooledHead, features_of, load_head
 from afina.inference.settings import InferenceSettings, read_settings
 from afina.language import _
 from afina.metrics.calibration import softmax
-from afina.models.base import find_base
+from afina.models.base import FoundBase, find_base
 from afina.models.load import adapter_off, load_adapter, load_model
 from afina.models.tokenizer import load_tokens
 
@@ -31,7 +32,7 @@ class Engine:
 
     Attributes:
         settings: what inference.json says.
-        model: base and adapter together.
+        model: base and adapter together, or the model whose weights were all trained.
         tokens: the tokenizer with the release's template and date.
     """
 
@@ -45,18 +46,16 @@ class Engine:
             )
         require_intact(release)
         self.settings: InferenceSettings = read_settings(path)
-        wanted = self.settings.base
-        base = find_base(wanted["model"], wanted["revision"], say)
-        if base.sha256 != wanted["sha256"]:
-            raise BaseModelError(
-                _("the base model here is not the one that this adapter was trained on"),
-                where=str(base.folder),
-                fix=_("its weights have SHA-256 {found}, the run names {wanted}").format(
-                    found=base.sha256[:16], wanted=wanted["sha256"][:16]
-                ),
-            )
-        self.tokens = load_tokens(base.folder, self.settings.template, self.settings.date)
-        self.model = load_model(base.folder, self.settings.precision, self.settings.bits)
+        self._say = say
+        self._plain: Any = None
+        if self.settings.weights is not None:
+            folder = release / self.settings.weights
+            self.tokens = load_tokens(folder, self.settings.template, self.settings.date)
+            self.model = load_model(folder, self.settings.precision)
+        else:
+            base = self._base()
+            self.tokens = load_tokens(base.folder, self.settings.template, self.settings.date)
+            self.model = load_model(base.folder, self.settings.precision, self.settings.bits)
         for adapter in self.settings.adapters:
             try:
                 self.model = load_adapter(self.model, release / adapter["path"])
@@ -65,6 +64,20 @@ class Engine:
         head = self.settings.head
         pooled = head is not None and head["kind"] == "pooled"
         self._head = _load_head(release, head["path"]) if head is not None and pooled else None
+
+    def _base(self) -> FoundBase:
+        """The base model. Raises BaseModelError when another one is found."""
+        wanted = self.settings.base
+        base = find_base(wanted["model"], wanted["revision"], self._say)
+        if base.sha256 != wanted["sha256"]:
+            raise BaseModelError(
+                _("the base model here is not the one that this adapter was trained on"),
+                where=str(base.folder),
+                fix=_("its weights have SHA-256 {found}, the run names {wanted}").format(
+                    found=base.sha256[:16], wanted=wanted["sha256"][:16]
+                ),
+            )
+        return base
 
     @property
     def question(self) -> Question:
@@ -97,9 +110,20 @@ class Engine:
             self.model, self.tokens, self.question, texts, self.settings.max_length, TOKEN_BUDGET, check
         )
 
-    def base_only(self) -> Any:
-        """`with engine.base_only():` the base answers, without its adapter."""
-        return adapter_off(self.model)
+    @contextmanager
+    def base_only(self) -> Iterator[None]:
+        """`with engine.base_only():` the base answers, without its adapter or its tuned weights."""
+        if self.settings.weights is None:
+            with adapter_off(self.model):
+                yield
+            return
+        if self._plain is None:
+            self._plain = load_model(self._base().folder, self.settings.precision)
+        tuned, self.model = self.model, self._plain
+        try:
+            yield
+        finally:
+            self.model = tuned
 
     def decide(self, probabilities: Array) -> Array:
         """The label that is said, by code; the threshold counts where there are two. [rows]."""
