@@ -72,7 +72,7 @@ def value(run: Run, name: str) -> Any:
 
 
 def adapter_hash(run: Run) -> str:
-    """SHA-256 of the trained adapter (or of the model, after full fine-tuning) and of the head, if any."""
+    """SHA-256 of the trained adapter (or the whole model) and, where there is one, the head."""
     digest = hashlib.sha256()
     for name in ("adapter/adapter_model.safetensors", "model/model.safetensors", "head.safetensors"):
         path = run.path("release") / name

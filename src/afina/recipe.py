@@ -286,8 +286,8 @@ class Train(Section):
     )
     optimizer: Literal["adamw", "adamw_8bit", "paged_adamw", "paged_adamw_8bit"] = Field(
         "adamw",
-        description="adamw keeps its two moments in fp32; adamw_8bit in 8 bits (bitsandbytes); the paged "
-        "ones, on a GPU only, move them to the machine's memory when the GPU's is full.",
+        description="adamw keeps its two moments in fp32; adamw_8bit in 8 bits (bitsandbytes); the "
+        "paged ones, on a GPU only, move them to the machine's memory when the GPU's is full.",
     )
     neftune_alpha: float | None = Field(
         None,

@@ -18,28 +18,31 @@ from afina.inference.engine import Engine
 from afina.inference.settings import read_settings
 from afina.models.load import attach_adapter
 from afina.recipe import Adapter
-from tests.conftest import colour_rows, tiny_config
+from tests.conftest import tiny_config
 from tests.tiny import Tiny, value
 
 TEXTS = ["Lot 1: the iron and the zinc", "Lot 2: the mango and the lime", "Lot 3: tin"]
 
 
 @pytest.fixture(scope="module")
-def tiny(tmp_path_factory, wide_llama3, llama3) -> Tiny:
-    return Tiny(tmp_path_factory.mktemp("export"), wide_llama3, llama3, colour_rows(60))
+def tiny(tmp_path_factory, llama3_folder, llama3) -> Tiny:
+    return Tiny(tmp_path_factory.mktemp("export"), llama3_folder, llama3)
 
 
 @pytest.fixture(scope="module")
-def trained(tiny):
+def wide(tmp_path_factory, wide_llama3, llama3) -> Tiny:
+    return Tiny(tmp_path_factory.mktemp("wide_export"), wide_llama3, llama3)
+
+
+@pytest.fixture(scope="module")
+def trained(tiny, wide):
     """A run by what is set, trained when it is first asked for."""
     known = {}
 
     def run(*settings: str):
         if settings not in known:
-            # A head that begins weak leaves something to learn: the best step is not the first.
-            start = () if "tokens" in str(settings) or "text" in str(settings) else WEAK
-            given = ("train.epochs=1", "train.learning_rate=0.01", *start, *settings)
-            known[settings] = tiny.run(*given, runs=f"runs{len(known)}")
+            place = wide if "base.bits=4" in settings else tiny
+            known[settings] = place.run("train.patience=null", *settings, runs=f"runs{len(known)}")
         return known[settings]
 
     return run
@@ -71,16 +74,15 @@ def test_the_weights_are_those_that_peft_would_merge(kind):
     assert not [name for name, _p in merged.named_parameters() if "lora" in name]
 
 
-WEAK = ("train.head_strength=0.0003", "train.learning_rate=0.001")
+TOKENS = ("task.head=tokens", "data.max_length=96", "train.learning_rate=0.01", "train.epochs=1")
 CASES = {
-    "lora": ("adapter={rank: 4, alpha: 8}",),
-    "dora tokens bf16": (
-        "adapter={rank: 4, alpha: 8, kind: dora}", "task.head=tokens", "train.precision=bf16",
-        "data.max_length=96",
+    "lora": ("adapter={rank: 4, alpha: 8}", "train.learning_rate=0.0005"),
+    "dora tokens bf16": ("adapter={rank: 4, alpha: 8, kind: dora}", *TOKENS, "train.precision=bf16"),
+    "full tokens": ("adapter={kind: full}", *TOKENS, "train.learning_rate=0.0005"),
+    "4 bits tokens": ("adapter={rank: 4, alpha: 8}", *TOKENS, "base.bits=4"),
+    "8 bits text": (
+        "adapter={rank: 4, alpha: 8}", "base.bits=8", "task.kind=text", "train.learning_rate=0.01",
     ),
-    "full": ("adapter={kind: full}", "train.learning_rate=0.0005"),
-    "4 bits": ("adapter={rank: 4, alpha: 8}", "base.bits=4"),
-    "8 bits text": ("adapter={rank: 4, alpha: 8}", "base.bits=8", "task.kind=text"),
 }  # fmt: skip
 
 
@@ -98,7 +100,7 @@ def test_a_merged_model_is_the_runs_own(trained, case, tmp_path):
     rows = sum(value(run, "data/audit.json")["splits"][name]["rows"] for name in ("test", "validation"))
     assert figures["prompts"] == rows < 100
     assert figures["enough_prompts"] is False
-    assert 0 < figures["largest_logit"]
+    assert figures["largest_logit"] > 0
     assert figures["relative_difference"] <= figures["tolerance"] == (0.05 if "bf16" in case else 1e-4)
     assert figures["adapter_effect"] > 10 * figures["relative_difference"]
     top = figures["top1"]
@@ -178,7 +180,7 @@ def test_an_adapter_is_copied_whole(trained, tmp_path):
             copied = tmp_path / "out" / path.relative_to(run.path("release"))
             assert copied.read_bytes() == path.read_bytes()
     assert Engine(tmp_path / "out").classify(TEXTS).shape == (3, 2)
-    full = trained(*CASES["full"])
+    full = trained(*CASES["full tokens"])
     with pytest.raises(AfinaError, match="it has no adapter"):
         afina.export(str(full.root), to="adapter", out=tmp_path / "none")
 

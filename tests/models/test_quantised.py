@@ -91,7 +91,7 @@ def test_loss_and_gradients_are_those_of_the_dequantised_base(
     ids = torch.randint(0, WORDS, (3, 11), generator=torch.Generator().manual_seed(3))
     with torch.inference_mode():  # after an evaluation nothing may be different
         tuned.eval()(ids)
-    tolerance = 1e-5 if precision == "fp32" else 0.03  # bf16 keeps 8 bits: 1/256 a rounding, some of them
+    tolerance = 1e-5 if precision == "fp32" else 0.03  # bf16 rounds to 1/256, several times
     for batch in (ids, ids[:1, :1]):  # bitsandbytes treats a single token apart
         with warnings.catch_warnings():
             warnings.simplefilter("error")  # "an autograd kernel was not registered"

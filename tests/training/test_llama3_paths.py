@@ -1,7 +1,7 @@
 """Every way of training, on a tiny random Llama 3: grouped heads, rope scaling, its real tokenizer.
 
-Each takes a few steps in a real run: the loss falls, a run that was stopped ends with the same bits as one
-that was not, and what it leaves is what the engine loads and asks.
+Each takes a few steps in a real run: the loss falls, a run that was stopped ends with the same bits as
+one that was not, and what it leaves is what the engine loads and asks.
 """
 
 from __future__ import annotations
@@ -31,7 +31,12 @@ ROWS = {
     "text": [{"text": f"Box {n} is {COLOURS[n % 5]}, and so is its lid."} for n in range(40)],
 }
 TASKS = {
-    "pooled": ("classify", "task.head=pooled", "train.head_strength=0.001", "train.learning_rate=0.0005"),
+    "pooled": (
+        "classify",
+        "task.head=pooled",
+        "train.head_strength=0.001",
+        "train.learning_rate=0.0005",
+    ),
     "tokens": ("classify", "task.head=tokens", "train.learning_rate=0.01"),
     "generate": ("generate", "task.kind=generate", "train.learning_rate=0.01"),
     "text": ("text", "task.kind=text", "train.learning_rate=0.01"),
@@ -59,7 +64,12 @@ PATHS = {
     "full tokens bf16": ("tokens", "adapter={kind: full}", "train.precision=bf16"),
     "full text checkpointed": ("text", "adapter={kind: full}", "train.checkpoint_activations=true"),
     "lora neftune": ("generate", LORA.replace("KIND", "lora"), "train.neftune_alpha=5.0"),
-    "4 bits pooled": ("pooled", LORA.replace("KIND", "lora"), "base.bits=4"),
+    "4 bits pooled": (
+        "pooled",
+        LORA.replace("KIND", "lora"),
+        "base.bits=4",
+        "train.head_learning_rate=0.01",
+    ),
     "4 bits generate bf16 checkpointed": (
         "generate",
         LORA.replace("KIND", "lora"),

@@ -35,11 +35,15 @@ def export(
     to: Annotated[str, typer.Option("--to", metavar="KIND", help=_("merged or adapter."))],
     out: Annotated[
         Path | None,
-        typer.Option("--out", metavar="FOLDER", help=_("Where to; empty takes exports/KIND in the run.")),
+        typer.Option(
+            "--out", metavar="FOLDER", help=_("Where to; empty takes exports/KIND in the run.")
+        ),
     ] = None,
     bits: Annotated[
         int | None,
-        typer.Option("--bits", metavar="16|32", help=_("Of a merged model's numbers; empty: the run's.")),
+        typer.Option(
+            "--bits", metavar="16|32", help=_("Of a merged model's numbers; empty: the run's.")
+        ),
     ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help=_("Replace an export that is in the folder."))

@@ -70,9 +70,7 @@ def prompts_of(run: Run, recipe: Recipe, engine: Engine) -> list[Encoded]:
             found += encode_row(engine.tokens, recipe, engine.settings.labels, row)
             if len(found) >= PROMPTS:
                 break
-    return [
-        Encoded(item.ids[:PROMPT_TOKENS], item.trained[:PROMPT_TOKENS]) for item in found[:PROMPTS]
-    ]
+    return [Encoded(item.ids[:PROMPT_TOKENS], item.trained[:PROMPT_TOKENS]) for item in found[:PROMPTS]]
 
 
 def states_of(model: Any, prompts: list[Encoded], pad: int) -> States:
@@ -107,7 +105,9 @@ def compare(first: States, second: States, seed: int) -> Agreement:
     interval = wilson(hits, places)
     if hits < places:  # places of one prompt are not independent
         counts = np.array(same)
-        by_prompt = bootstrap(lambda rows: counts[rows].sum() / lengths[rows].sum(), len(same), None, seed)
+        by_prompt = bootstrap(
+            lambda rows: counts[rows].sum() / lengths[rows].sum(), len(same), None, seed
+        )
         interval = joined(by_prompt, interval)
     return Agreement(
         len(same), places, largest, difference, hits, (interval.low, interval.high), interval.method

@@ -1,4 +1,4 @@
-"""`afina export`: what is made of a finished run, checked against the run's own model before it is kept."""
+"""`afina export`: what is made of a finished run, compared with the run's own model first."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def _require_kind(to: str, bits: int | None) -> None:
 
 
 def _require_free(folder: Path, release: Path, overwrite: bool) -> None:
-    """Refuses a folder with other things in it; one that an export made may be replaced if it is said."""
+    """Refuses a folder with other things in it; an export in it is replaced when that is said."""
     if release.resolve() in (folder.resolve(), *folder.resolve().parents):
         raise StorageError(
             _("a release is not changed once it is made"),
@@ -238,7 +238,9 @@ def _card(run: Run, settings: InferenceSettings) -> str:
         "pipeline_tag": kind,
         "tags": ["afina"],
     }
-    text = _("The adapter of run `{run}`, merged into `{base}` by Afina; `merge.json` says how near it is.")
+    text = _(
+        "The adapter of run `{run}`, merged into `{base}` by Afina; `merge.json` says how near it is."
+    )
     return "\n".join(
         [
             "---",

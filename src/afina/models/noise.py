@@ -48,7 +48,9 @@ class EmbeddingNoise:
             uniform = torch.from_numpy(random.random(tuple(embedded.shape), dtype=np.float32))
         else:
             generator = torch.Generator(embedded.device)
-            generator.manual_seed(int(np.random.SeedSequence(state).generate_state(1, np.uint64)[0] >> 1))
+            generator.manual_seed(
+                int(np.random.SeedSequence(state).generate_state(1, np.uint64)[0] >> 1)
+            )
             uniform = torch.rand(embedded.shape, generator=generator, device=embedded.device)
         lengths = ids.shape[1] - (ids.flip(1) != self._pad).int().argmax(dim=1)
         largest = self.alpha / (lengths * embedded.shape[-1]).sqrt()

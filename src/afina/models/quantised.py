@@ -16,7 +16,6 @@ import torch
 from afina.errors import BaseModelError, MissingExtra
 from afina.language import _
 
-
 # Weights that share one scale in NF4, as bitsandbytes and the paper have it.
 BLOCK = 64
 
