@@ -107,6 +107,21 @@ def save_tiny(folder: Path, tokenizer) -> Path:
 
 
 @pytest.fixture(scope="session")
+def wide_llama3(tmp_path_factory, llama3_tokenizer) -> Path:
+    """The tiny Llama 3 with rows of 64 weights and more: a base of 4 bits needs whole blocks."""
+    import torch
+    from transformers import LlamaForCausalLM
+
+    folder = tmp_path_factory.mktemp("wide")
+    config = tiny_config()
+    config.hidden_size, config.intermediate_size, config.head_dim = 64, 128, 16
+    torch.manual_seed(0)
+    LlamaForCausalLM(config).save_pretrained(folder)
+    llama3_tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def llama3(llama3_folder):
     """The Tokens of the tiny Llama 3."""
     from afina.models.tokenizer import load_tokens

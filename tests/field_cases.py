@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from afina.data.table import read_rows
 from afina.models.memory import estimate_memory
 from afina.runs.folder import Run
@@ -257,6 +259,8 @@ FIELDS: dict[str, Case] = {
     "train.warmup_ratio": Case(
         "train.warmup_ratio=0.05", "train.warmup_ratio=0.5", of_lines("learning_rate")
     ),
+    "train.optimizer": Case("train.optimizer=adamw", "train.optimizer=paged_adamw", COURSE),
+    "train.neftune_alpha": Case("train.neftune_alpha=null", "train.neftune_alpha=5.0", COURSE),
     "train.weight_decay": Case("train.weight_decay=0.01", "train.weight_decay=0.5", COURSE),
     "train.batch_rows": Case("train.batch_rows=8", "train.batch_rows=16", trained("steps")),
     "train.micro_batch_tokens": Case(
@@ -393,7 +397,11 @@ FIELDS: dict[str, Case] = {
 }
 
 
-# There is one version only; fewer bits need a package that may not be here.
-SEEN_BY_REFUSAL = {"version"} if importlib.util.find_spec("bitsandbytes") else {"version", "base.bits"}
+# There is one version only; fewer bits need a package that may not be here, paged optimizers a GPU.
+SEEN_BY_REFUSAL = {"version"}
+if not torch.cuda.is_available() or not importlib.util.find_spec("bitsandbytes"):
+    SEEN_BY_REFUSAL.add("train.optimizer")
+if not importlib.util.find_spec("bitsandbytes"):
+    SEEN_BY_REFUSAL.add("base.bits")
 # A spent budget ends with an error; so do GPU hours without a GPU, and a table that is not there.
 SEEN_BY_REFUSAL |= {f"train.budget.{name}" for name in ("hours", "gpu_hours", "cost", "prices")}

@@ -72,9 +72,9 @@ def value(run: Run, name: str) -> Any:
 
 
 def adapter_hash(run: Run) -> str:
-    """SHA-256 of the trained adapter and, where there is one, the head."""
+    """SHA-256 of the trained adapter (or the whole model) and, where there is one, the head."""
     digest = hashlib.sha256()
-    for name in ("adapter/adapter_model.safetensors", "head.safetensors"):
+    for name in ("adapter/adapter_model.safetensors", "model/model.safetensors", "head.safetensors"):
         path = run.path("release") / name
         digest.update(path.read_bytes() if path.exists() else b"")
     return digest.hexdigest()

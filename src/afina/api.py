@@ -10,6 +10,7 @@ from typing import Any
 
 import afina.checking as checking
 import afina.estimates.estimate as estimating
+import afina.exports.export as exporting
 import afina.machine as machine
 import afina.recipe_writer as recipe_writer
 import afina.runs.compare as comparing
@@ -241,6 +242,33 @@ def doctor(*, place: str = "runs") -> machine.Machine:
 def install_base() -> Path:
     """Installs the package with the embedded base model. Returns the model file's path."""
     return install_embedded()
+
+
+def export(
+    name: str,
+    *,
+    to: str = "merged",
+    out: str | Path | None = None,
+    bits: int | None = None,
+    overwrite: bool = False,
+    runs: str = "runs",
+    say: Say = _silent,
+) -> exporting.ExportResult:
+    """Makes a model for other tools of a run.
+
+    Args:
+        to: merged (the adapter in the base's weights) or adapter (a copy of the release).
+        out: its folder; None takes `exports/TO` in the run.
+        bits: of a merged model's numbers, 16 or 32; None takes what the base computed in.
+        overwrite: replace an export that is there.
+    Raises:
+        AfinaError: also when the merged model differs from the run's own by more than rounding does.
+    """
+    check_name(name, "name")
+    if out is not None:
+        check_name(out, "out")
+    folder = None if out is None else Path(out)
+    return exporting.export(find_run(name, runs, say), to, folder, bits, overwrite, say)
 
 
 class Model:

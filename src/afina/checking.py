@@ -165,7 +165,7 @@ def check_recipe(recipe: Recipe, say: Callable[[str], None]) -> RecipeCheck:
         steps=steps,
         memory=estimate_memory(base.folder, recipe, precision, bits, checkpointed),
         free_bytes=free,
-        seconds=_seconds(base, precision, read * recipe.train.epochs),
+        seconds=_seconds(base, precision, read * recipe.train.epochs, recipe.adapter.kind == "full"),
     )
 
 
@@ -195,13 +195,14 @@ def _example(tokens: Tokens, encoded: Encoded, label: str | None) -> str:
     return shown if label is None else f"{shown}\n→ ⟦{label}⟧"
 
 
-def _seconds(base: FoundBase, precision: str, tokens: float) -> float | None:
+def _seconds(base: FoundBase, precision: str, tokens: float, full: bool) -> float | None:
     """Time of training on a CPU: 4 FLOPs a parameter and token (forward, and the gradient through the
-    frozen base), at the share of the measured matmul rate that training reaches."""
+    frozen base; 6 with the gradient of all weights), at the share of the measured matmul rate that
+    training reaches."""
     import torch
 
     if torch.cuda.is_available():
         return None
     layers, _embeddings = parameter_count(read_json(base.folder / "config.json"))
     rate = matmul_gflops(precision) * 1e9 * EFFICIENCY[precision]
-    return 4 * layers * tokens / rate
+    return (6 if full else 4) * layers * tokens / rate

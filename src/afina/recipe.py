@@ -221,10 +221,11 @@ class Data(Section):
 class Adapter(Section):
     """The small trained part beside the frozen base."""
 
-    kind: Literal["lora", "rslora", "dora"] = Field(
+    kind: Literal["lora", "rslora", "dora", "full"] = Field(
         "lora",
         description="lora (Hu et al. 2021), rslora (scaled by the root of the rank, Kalajdzievski "
-        "2023) or dora (direction and magnitude, Liu et al. 2024).",
+        "2023), dora (direction and magnitude, Liu et al. 2024) or full: no adapter, all weights of "
+        "the base are trained.",
     )
     rank: int = Field(16, ge=1, le=512, description="Rank of the two small matrices.")
     alpha: int = Field(32, ge=1, le=2048, description="Scale: the update is multiplied by alpha/rank.")
@@ -278,6 +279,18 @@ class Train(Section):
     )
     warmup_ratio: float = Field(
         0.05, ge=0, le=0.5, description="Share of the steps in which the learning rate rises from zero."
+    )
+    optimizer: Literal["adamw", "adamw_8bit", "paged_adamw", "paged_adamw_8bit"] = Field(
+        "adamw",
+        description="adamw keeps its two moments in fp32; adamw_8bit in 8 bits (bitsandbytes); the "
+        "paged ones, on a GPU only, move them to the machine's memory when the GPU's is full.",
+    )
+    neftune_alpha: float | None = Field(
+        None,
+        gt=0,
+        le=100,
+        description="NEFTune (Jain et al. 2023): uniform noise of at most alpha / sqrt(tokens × width) "
+        "on the embeddings, in training only; 5 is usual. Empty adds none.",
     )
     weight_decay: float = Field(
         0.01, ge=0, le=1, description="Decoupled weight decay (L2) on the trained matrices."

@@ -32,6 +32,7 @@ def faults_between(recipe: Recipe) -> list[str]:
     if recipe.train.head_strength != "auto" and (task.kind != "classify" or task.head != "pooled"):
         faults.append("train.head_strength: " + _("belongs to kind classify with head: pooled"))
     faults += _tracking_faults(recipe.track)
+    faults += _full_faults(recipe) if recipe.adapter.kind == "full" else []
     for number, limit in enumerate(recipe.gate):
         fault = _limit_fault(recipe, limit)
         if fault:
@@ -60,6 +61,22 @@ def _tracking_faults(track: Track) -> list[str]:
             + _("give local, or an address such as http://127.0.0.1:5000 or sqlite:///mlflow.db")
         ]
     return []
+
+
+def _full_faults(recipe: Recipe) -> list[str]:
+    """Settings that say something else than that all weights are trained."""
+    faults = []
+    for name, field in type(recipe.adapter).model_fields.items():
+        if name != "kind" and getattr(recipe.adapter, name) != field.default:
+            faults.append(f"adapter.{name}: " + _("belongs to lora, rslora and dora, not to full"))
+    if recipe.base.bits in (4, 8):
+        faults.append(
+            "base.bits: "
+            + _("weights of {bits} bits cannot be trained: set 16, or adapter.kind: lora").format(
+                bits=recipe.base.bits
+            )
+        )
+    return faults
 
 
 def _not_measured(recipe: Recipe, metric: str) -> str | None:

@@ -372,7 +372,7 @@ def _train(look: Look) -> list[str]:
     advice = _("a small base needs this much; for Llama 3 take 1.0e-4")
     lines = [
         "adapter:",
-        "  kind: lora  # " + _("or rslora, dora"),
+        "  kind: lora  # " + _("or rslora, dora, full"),
         "  rank: 16  # " + _("more learns more and takes more memory"),
         "  alpha: 32",
         "",

@@ -112,6 +112,7 @@ class Workflow:
             },
             outputs=(
                 "release/adapter",
+                "release/model",
                 "release/head.safetensors",
                 "release/inference.json",
                 "probe",

@@ -18,7 +18,7 @@ import numpy as np
 from afina.data.batches import group_by_length
 from afina.inference.pooled import PooledHead, features_of
 from afina.models.base import FoundBase
-from afina.models.load import attach_adapter, checkpoint_activations, load_model
+from afina.models.load import checkpoint_activations, load_model
 from afina.models.tokenizer import Tokens
 from afina.recipe import Recipe
 from afina.runs.folder import Run
@@ -28,6 +28,7 @@ from afina.training.loop import Trainer, TrainingRows, peak_memory
 from afina.training.objective import PooledObjective
 from afina.training.probe import STRENGTHS, fit_head, fit_probe
 from afina.training.sampler import Sampler
+from afina.training.trainable import make_trainable
 
 FEWEST, MOST = 3, 12  # batches that are timed for one part
 MOST_FITTED = 2000  # rows that the probe is fitted to here; its time grows with the rows
@@ -152,7 +153,7 @@ def rehearse(run: Run, recipe: Recipe, base: FoundBase, tokens: Tokens, limit: f
     if tune._is_pooled(recipe):
         start, seconds["probe"] = _probe(work, model, limit / 4)
     began = time.perf_counter()
-    tuned = attach_adapter(model, recipe.adapter, base.id, recipe.seed)
+    tuned = make_trainable(model, recipe, base.id, tokens.pad)
     if work.checkpointed:
         checkpoint_activations(tuned)
     objective, checking = tune._objectives(work, start, str(tuned.device))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from afina.inference.pooled import PooledHead, features_of, load_head
 from afina.inference.settings import InferenceSettings, read_settings
 from afina.language import _
 from afina.metrics.calibration import softmax
-from afina.models.base import find_base
+from afina.models.base import FoundBase, find_base
 from afina.models.load import adapter_off, load_model
 from afina.models.tokenizer import load_tokens
 
@@ -32,7 +33,7 @@ class Engine:
 
     Attributes:
         settings: what inference.json says.
-        model: base and adapter together.
+        model: base and adapter together, or the model whose weights were all trained.
         tokens: the tokenizer with the release's template and date.
     """
 
@@ -46,8 +47,26 @@ class Engine:
             )
         require_intact(release)
         self.settings: InferenceSettings = read_settings(path)
+        self._say = say
+        self._plain: Any = None
+        if self.settings.weights is not None:
+            folder = release / self.settings.weights
+            self.tokens = load_tokens(folder, self.settings.template, self.settings.date)
+            self.model = load_model(folder, self.settings.precision)
+        else:
+            base = self._base()
+            self.tokens = load_tokens(base.folder, self.settings.template, self.settings.date)
+            self.model = load_model(base.folder, self.settings.precision, self.settings.bits)
+        if self.settings.adapters:
+            self.model = load_adapters(self.model, release, self.settings.adapters)
+        head = self.settings.head
+        pooled = head is not None and head["kind"] == "pooled"
+        self._head = _load_head(release, head["path"]) if head is not None and pooled else None
+
+    def _base(self) -> FoundBase:
+        """The base model. Raises BaseModelError when another one is found."""
         wanted = self.settings.base
-        base = find_base(wanted["model"], wanted["revision"], say)
+        base = find_base(wanted["model"], wanted["revision"], self._say)
         if base.sha256 != wanted["sha256"]:
             raise BaseModelError(
                 _("the base model here is not the one that this adapter was trained on"),
@@ -56,12 +75,7 @@ class Engine:
                     found=base.sha256[:16], wanted=wanted["sha256"][:16]
                 ),
             )
-        self.tokens = load_tokens(base.folder, self.settings.template, self.settings.date)
-        self.model = load_model(base.folder, self.settings.precision, self.settings.bits)
-        self.model = load_adapters(self.model, release, self.settings.adapters)
-        head = self.settings.head
-        pooled = head is not None and head["kind"] == "pooled"
-        self._head = _load_head(release, head["path"]) if head is not None and pooled else None
+        return base
 
     @property
     def question(self) -> Question:
@@ -94,9 +108,20 @@ class Engine:
             self.model, self.tokens, self.question, texts, self.settings.max_length, TOKEN_BUDGET, check
         )
 
-    def base_only(self) -> Any:
-        """`with engine.base_only():` the base answers, without its adapter."""
-        return adapter_off(self.model)
+    @contextmanager
+    def base_only(self) -> Iterator[None]:
+        """`with engine.base_only():` the base answers, without its adapter or its tuned weights."""
+        if self.settings.weights is None:
+            with adapter_off(self.model):
+                yield
+            return
+        if self._plain is None:
+            self._plain = load_model(self._base().folder, self.settings.precision)
+        tuned, self.model = self.model, self._plain
+        try:
+            yield
+        finally:
+            self.model = tuned
 
     def decide(self, probabilities: Array) -> Array:
         """The label that is said, by code; the threshold counts where there are two. [rows]."""

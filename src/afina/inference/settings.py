@@ -31,6 +31,8 @@ class InferenceSettings:
         generation: {max_new_tokens, temperature, eos_token_ids, pad_token_id}.
         precision: number format of the base, for equal results.
         bits: 16, 8 or 4.
+        weights: the folder with the whole model, relative to the release, where all weights were
+            trained or an adapter was merged; None when adapters belong on the base.
     """
 
     base: dict[str, Any]
@@ -48,6 +50,7 @@ class InferenceSettings:
     precision: str
     bits: int
     generation: dict[str, Any] = field(default_factory=dict)
+    weights: str | None = None
 
 
 def write_settings(path: Path, settings: InferenceSettings) -> None:
@@ -66,7 +69,7 @@ def read_settings(path: Path) -> InferenceSettings:
             fix=_("use the version of Afina that made it"),
         )
     known = {item.name for item in fields(InferenceSettings)}
-    wrong = sorted((known - {"generation"} - set(value)) | (set(value) - known))
+    wrong = sorted((known - {"generation", "weights"} - set(value)) | (set(value) - known))
     if wrong:
         raise AfinaError(
             _("this file has missing or unknown keys: {keys}").format(keys=", ".join(wrong)),

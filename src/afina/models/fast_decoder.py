@@ -41,6 +41,14 @@ class FastDecoder:
         weight = _projections(self._decoder.layers[0])[0]
         return not getattr(weight, "base_layer", weight).weight.requires_grad
 
+    def unstack(self) -> None:
+        """Gives the modules of the model their weights as tensors of their own."""
+        for block in self._decoder.layers:
+            for layer in _projections(block):
+                base = getattr(layer, "base_layer", layer)
+                own = base.weight.detach().clone(memory_format=torch.contiguous_format)
+                base.weight = torch.nn.Parameter(own, requires_grad=base.weight.requires_grad)
+
     def states(self, packed: Packed) -> Any:
         """States of the last layer after its norm; [tokens, hidden], or of `packed.wanted` alone."""
         decoder = self._decoder

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,7 +10,7 @@ from logging import ERROR, getLogger
 from pathlib import Path
 from typing import Any
 
-from afina.errors import AfinaError, BaseModelError, MissingExtra
+from afina.errors import AfinaError, BaseModelError
 from afina.language import _
 from afina.recipe import Adapter
 
@@ -33,13 +34,15 @@ def load_model(folder: Path, precision: str, bits: int = 16) -> Any:
     from transformers import AutoModelForCausalLM
     from transformers.utils import logging
 
+    from afina.models.quantised import quantisation, use_plain_products
+
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     # peft imports bitsandbytes where it is installed, which warns of a faster kernel that nobody needs.
     getLogger("bitsandbytes").setLevel(ERROR)
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     options: dict[str, Any] = {}
     if bits in (4, 8):
-        options["quantization_config"] = _quantization(bits, dtype)
+        options["quantization_config"] = quantisation(bits, dtype)
         options["device_map"] = {"": device()}
     try:
         model, loaded = AutoModelForCausalLM.from_pretrained(
@@ -73,6 +76,8 @@ def load_model(folder: Path, precision: str, bits: int = 16) -> Any:
         )
     if bits not in (4, 8):
         model = model.to(device())
+    else:
+        use_plain_products(model, bits)
     model.requires_grad_(False)
     model.eval()
     take_fast_way(model)
@@ -89,31 +94,19 @@ def take_fast_way(model: Any, masks: Any = None) -> None:
         inner.fast_decoder = FastDecoder(inner.model, masks)
 
 
+def leave_fast_way(model: Any) -> None:
+    """Gives every layer its weights for itself again, not as views into a stacked one, as saving wants."""
+    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
+    if getattr(inner, "fast_decoder", None) is not None:
+        inner.fast_decoder.unstack()
+    inner.fast_decoder = None
+
+
 def fast_decoder(model: Any) -> Any:
     """The `FastDecoder` of a model, or None where the plain way is taken."""
     inner = model.get_base_model() if hasattr(model, "get_base_model") else model
     fast = getattr(inner, "fast_decoder", None)
     return fast if fast is not None and fast.frozen else None
-
-
-def _quantization(bits: int, dtype: Any) -> Any:
-    try:
-        import bitsandbytes  # noqa: F401
-    except ImportError:
-        raise MissingExtra(
-            _("a base of {bits} bits needs bitsandbytes").format(bits=bits),
-            fix=_("pip install 'afina[quantize]', or set base.bits: 16"),
-        ) from None
-    from transformers import BitsAndBytesConfig
-
-    if bits == 4:
-        return BitsAndBytesConfig(
-            load_in_4bit=True,
-            bnb_4bit_quant_type="nf4",
-            bnb_4bit_use_double_quant=True,
-            bnb_4bit_compute_dtype=dtype,
-        )
-    return BitsAndBytesConfig(load_in_8bit=True)
 
 
 def attach_adapter(model: Any, adapter: Adapter, base_id: str, seed: int) -> Any:
@@ -201,6 +194,12 @@ def _config_of(folder: Path, model: Any) -> Any:
     if not getattr(model, "is_quantized", False) and hasattr(config, "_register_custom_module"):
         config._register_custom_module({torch.nn.Linear: FastLoraLinear})
     return config
+
+
+def count_parameters(model: Any) -> int:
+    """Parameters of a model; a quantised tensor counts the weights that it stands for."""
+    shapes = [getattr(getattr(p, "quant_state", None), "shape", p.shape) for p in model.parameters()]
+    return sum(math.prod(shape) for shape in shapes)
 
 
 @contextmanager

@@ -150,11 +150,16 @@ def estimate_for_config(
     width = 2 if precision == "bf16" else 4
     # 4 bits: NF4 with double quantisation takes 0.516 bytes a weight (Dettmers et al. 2023).
     layer_bytes = {4: 0.516, 8: 1.01}.get(bits, float(width))
-    adapter = adapter_parameters(config, recipe)
+    full = recipe.adapter.kind == "full"
+    trained = layers + embeddings if full else adapter_parameters(config, recipe)
+    # Of each trained weight: its gradient and two moments in fp32 (or 8 bits and a scale for 256), and
+    # itself in fp32, unless the base holds it so already.
+    per_weight = 4 + (2.04 if recipe.train.optimizer.endswith("8bit") else 8)
+    per_weight += 0 if full and width == 4 else 4
     tokens = max(recipe.train.micro_batch_tokens, recipe.data.max_length)
     hidden, inner = config["hidden_size"], config["intermediate_size"]
     # Kept a layer: norms, the inputs of the products and their fp32 dropped-out copies for LoRA.
-    per_token_layer = (14 * hidden + 6 * inner) * width + 4 * (4 * hidden + inner)
+    per_token_layer = (14 * hidden + 6 * inner) * width + (0 if full else 4 * (4 * hidden + inner))
     kept_layers = 1 if checkpointed else config["num_hidden_layers"]
     activations = tokens * (per_token_layer * kept_layers + config["num_hidden_layers"] * hidden * width)
     needs_logits = recipe.task.kind != "classify" or recipe.task.head == "tokens"
@@ -162,7 +167,7 @@ def estimate_for_config(
     logits = 512 * config["vocab_size"] * 4 * 3 if needs_logits else 0
     return MemoryEstimate(
         base=int(layers * layer_bytes + embeddings * width),
-        adapter=adapter * 4 * 4,  # weights, gradient, two moments, in fp32
+        adapter=int(trained * per_weight),  # or all weights, where there is no adapter
         activations=int(activations),
         logits=logits,
         overhead=int(0.6 * GIB),

@@ -16,15 +16,20 @@ def card(run: Run, recipe: Recipe, evaluation: dict[str, Any]) -> str:
     """README.md in the Hub's form: a YAML head, then the same in words."""
     settings = read_json(run.path("release/inference.json"))
     audit = read_json(run.path("data/audit.json"))
+    full = recipe.adapter.kind == "full"
     head = {
         "base_model": settings["base"]["id"],
-        "library_name": "peft",
+        "library_name": "transformers" if full else "peft",
         "pipeline_tag": "text-classification" if recipe.task.kind == "classify" else "text-generation",
         "tags": ["afina", recipe.adapter.kind],
     }
     lines = ["---", yaml.safe_dump(head, sort_keys=False).strip(), "---", "", f"# {recipe.name}", ""]
+    if full:
+        what = _("All weights of `{base}`, fine-tuned by Afina in run `{run}`.")
+    else:
+        what = _("A {kind} adapter of rank {rank} for `{base}`, made by Afina in run `{run}`.")
     lines.append(
-        _("A {kind} adapter of rank {rank} for `{base}`, made by Afina in run `{run}`.").format(
+        what.format(
             kind=recipe.adapter.kind,
             rank=recipe.adapter.rank,
             base=settings["base"]["id"],
@@ -59,9 +64,10 @@ def card(run: Run, recipe: Recipe, evaluation: dict[str, Any]) -> str:
             str(line["n"]),
         ]
         lines.append("| " + " | ".join(cells) + " |")
-    lines += [
-        "",
-        _("How to ask it is written in `inference.json`; plain PEFT loads the folder `adapter`."),
-        "",
-    ]
+    loading = (
+        _("How to ask it is written in `inference.json`; transformers loads the folder `model`.")
+        if full
+        else _("How to ask it is written in `inference.json`; plain PEFT loads the folder `adapter`.")
+    )
+    lines += ["", loading, ""]
     return "\n".join(lines)

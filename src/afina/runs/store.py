@@ -215,5 +215,5 @@ def _local_mark(path: Path) -> str:
 def _is_light(relative: str) -> bool:
     """Whether a file tells of a run, and is not of its model."""
     return Path(relative).suffix in (".json", ".jsonl", ".yaml") and not relative.startswith(
-        "release/adapter/"
+        ("release/adapter/", "release/model/")
     )

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from afina.runs.files import atomic_folder, read_json, write_json
+from afina.training.optimizer_state import put_back, tensors_of
 
 CHECKPOINT_SCHEMA = "afina/checkpoint/1"
 
@@ -23,10 +24,7 @@ def save_checkpoint(
     """
     from safetensors.torch import save_file
 
-    moments: dict[str, Any] = {}
-    for name, group_state in zip(names, _states(optimizer), strict=True):
-        for key, value in group_state.items():
-            moments[f"{name}/{key}"] = value.detach().cpu().contiguous()
+    moments = tensors_of(optimizer, names)
     random = dict(zip(("cpu", "cuda"), random_state(), strict=False))
     with atomic_folder(folder) as temporary:
         save_file(_plain(weights), str(temporary / "trained.safetensors"))
@@ -59,19 +57,7 @@ def load_checkpoint(
     from safetensors.torch import load_file
 
     load_weights(folder, weights)
-    moments = load_file(str(folder / "optimizer.safetensors"))
-    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    for name, parameter in zip(names, parameters, strict=True):
-        kept = {
-            key.rpartition("/")[2]: value
-            for key, value in moments.items()
-            if key.rpartition("/")[0] == name
-        }
-        if kept:
-            optimizer.state[parameter] = {
-                key: value if key == "step" else value.to(parameter.device)
-                for key, value in kept.items()
-            }
+    put_back(optimizer, names, load_file(str(folder / "optimizer.safetensors")))
     random = load_file(str(folder / "random.safetensors"))
     set_random_state([random[name] for name in ("cpu", "cuda") if name in random])
     return dict(read_json(folder / "state.json"))
@@ -109,10 +95,6 @@ def drop_older(folder: Path, keep: int = 1) -> None:
     found = sorted(folder.glob("step-*"), key=lambda path: int(path.name.removeprefix("step-")))
     for path in found[:-keep]:
         shutil.rmtree(path, ignore_errors=True)
-
-
-def _states(optimizer: Any) -> list[dict[str, Any]]:
-    return [optimizer.state[p] for group in optimizer.param_groups for p in group["params"]]
 
 
 def _plain(weights: dict[str, Any]) -> dict[str, Any]:

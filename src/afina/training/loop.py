@@ -13,6 +13,7 @@ from afina.data.chat import Encoded
 from afina.errors import AfinaError
 from afina.inference.states import measuring
 from afina.language import _
+from afina.models.full import follow, trained_weights
 from afina.recipe import Recipe
 from afina.runs.folder import Run
 from afina.runs.signals import StopSignal
@@ -27,6 +28,7 @@ from afina.training.checkpoint import (
     save_weights,
     set_random_state,
 )
+from afina.training.held_memory import HeldMemory
 from afina.training.objective import Objective
 from afina.training.optimizer import make_optimizer
 from afina.training.schedule import learning_rate_at
@@ -58,7 +60,7 @@ class Progress:
 
 
 class Trainer:
-    """Trains the adapter, and the head if there is one, of one run."""
+    """Trains the adapter (or all weights), and the head if there is one, of one run."""
 
     def __init__(
         self,
@@ -90,11 +92,13 @@ class Trainer:
             )
         self.steps_per_epoch = len(first)
         self.total = max(1, round(self.steps_per_epoch * recipe.train.epochs))
-        self.weights = {name: p for name, p in model.named_parameters() if p.requires_grad}
+        self.weights = trained_weights(model)
         # Clipped apart: the head's gradient is the larger one and would shrink the adapter's.
         self._adapter, self._head = list(self.weights.values()), list(objective.parameters().values())
         self.weights |= objective.parameters()
         self.optimizer, self._names = make_optimizer(self.weights, set(objective.parameters()), recipe)
+        self.optimizer.register_step_post_hook(lambda *_given: follow(model))
+        self.held = HeldMemory(self.optimizer)
 
     def fit(self) -> Progress:
         """Trains to the end, or from the newest checkpoint on; leaves the best weights in the model.
@@ -109,6 +113,7 @@ class Trainer:
         newest = newest_checkpoint(checkpoints)
         if newest is not None:
             state = load_checkpoint(newest, self.weights, self.optimizer, self._names)
+            follow(self.model)
             self.progress = Progress(**{name: state[name] for name in vars(self.progress)})
             self._forget_lines_after(self.progress.step)
             self.run.say(
@@ -130,6 +135,7 @@ class Trainer:
             self._stop = None
         if (checkpoints / "best").exists():
             load_weights(checkpoints / "best", self.weights)
+            follow(self.model)
         self.model.eval()
         return self.progress
 

@@ -26,7 +26,9 @@ def choose_memory(recipe: Recipe, base: FoundBase, precision: str, free: int) ->
     Takes the first that fits of: 16 bits, then with activation checkpointing, then 8 and 4 bits with it.
     """
     wanted_bits, wanted = recipe.base.bits, recipe.train.checkpoint_activations
-    choices = [(16, False), (16, True), (8, True), (4, True), (8, False), (4, False)]
+    choices = [(16, False), (16, True)]
+    if recipe.adapter.kind != "full":  # weights of fewer bits cannot be trained
+        choices += [(8, True), (4, True), (8, False), (4, False)]
     allowed = [
         (bits, checkpointed)
         for bits, checkpointed in choices
@@ -35,4 +37,5 @@ def choose_memory(recipe: Recipe, base: FoundBase, precision: str, free: int) ->
     for bits, checkpointed in allowed:
         if estimate_memory(base.folder, recipe, precision, bits, checkpointed).total <= 0.9 * free:
             return bits, checkpointed
-    return allowed[-1] if wanted_bits != "auto" or wanted != "auto" else (4, True)
+    free_choice = wanted_bits == "auto" and wanted == "auto" and recipe.adapter.kind != "full"
+    return (4, True) if free_choice else allowed[-1]

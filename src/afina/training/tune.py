@@ -1,4 +1,4 @@
-"""The train stage: from the rows in `data/` to `release/adapter`, its head and inference.json."""
+"""The train stage: from the rows in `data/` to `release/`: adapter or model, head, inference.json."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ from afina.inference.settings import InferenceSettings, write_settings
 from afina.language import _
 from afina.metrics.calibration import fit_temperature
 from afina.models.base import FoundBase
-from afina.models.load import attach_adapter, checkpoint_activations, load_model
+from afina.models.full import save_model
+from afina.models.load import checkpoint_activations, count_parameters, load_model
 from afina.models.tokenizer import Tokens
 from afina.recipe import Recipe
 from afina.runs.files import atomic_folder, read_json, write_json
@@ -31,8 +32,10 @@ from afina.training.objective import Objective, PooledObjective, TokenObjective
 from afina.training.probe import fit_head, fit_probe
 from afina.training.resources import resolve_auto
 from afina.training.sampler import Sampler
+from afina.training.trainable import make_trainable
 
 TRAIN_SCHEMA = "afina/train/1"
+WEIGHTS = "model"  # in release/, after full fine-tuning
 PROBE = "probe/head.safetensors"
 START = "probe/start.safetensors"
 
@@ -63,7 +66,8 @@ def train(run: Run, recipe: Recipe, base: FoundBase, tokens: Tokens) -> None:
     work = _prepare(run, recipe, base, tokens)
     model = load_model(base.folder, work.precision, work.bits)
     start, strengths = _fitted_heads(work, model) if _is_pooled(recipe) else (None, {})
-    tuned = attach_adapter(model, recipe.adapter, base.id, recipe.seed)
+    of_base = count_parameters(model)
+    tuned = make_trainable(model, recipe, base.id, tokens.pad)
     if work.checkpointed:
         checkpoint_activations(tuned)
     objective, checking = _objectives(work, start, str(tuned.device))
@@ -82,7 +86,7 @@ def train(run: Run, recipe: Recipe, base: FoundBase, tokens: Tokens) -> None:
         sampler,
     )
     trained = sum(tensor.numel() for tensor in trainer.weights.values())
-    everything = sum(p.numel() for p in model.parameters())
+    everything = of_base + (0 if recipe.adapter.kind == "full" else trained)
     run.say(
         _(
             "training {trained:,} of {all:,} parameters, {rows:,} rows, {steps:,} steps, {precision}"
@@ -112,6 +116,7 @@ def train(run: Run, recipe: Recipe, base: FoundBase, tokens: Tokens) -> None:
         "spent": run.meter.spent().as_json() if run.meter is not None else None,
         "trained_parameters": trained,
         "all_parameters": everything,
+        "held_memory": trainer.held.against_full(trained, of_base),
         "temperature": temperature,
         "threshold": 0.5,
         "probe_strength": strengths.get("probe"),
@@ -214,13 +219,17 @@ def _objectives(work: _Work, start: PooledHead | None, device: str) -> tuple[Obj
 
 
 def _release(work: _Work, tuned: Any, head: PooledHead | None) -> float:
-    """Writes release/: the adapter, the tokenizer, the head, inference.json. Returns the temperature."""
+    """Writes release/: adapter or model, tokenizer, head, inference.json. Returns the temperature."""
     run, recipe = work.run, work.recipe
-    with atomic_folder(run.path("release/adapter")) as folder:
-        # Embeddings are never trained; asked to decide by itself, peft looks for the base on the Hub.
-        tuned.save_pretrained(str(folder), save_embedding_layers=False)
-        work.tokens.tokenizer.save_pretrained(str(folder))
-        (folder / "README.md").unlink(missing_ok=True)  # peft's empty card; the release writes its own
+    if recipe.adapter.kind == "full":
+        with atomic_folder(run.path(f"release/{WEIGHTS}")) as folder:
+            save_model(tuned, work.tokens, folder)
+    else:
+        with atomic_folder(run.path("release/adapter")) as folder:
+            # Embeddings are not trained; asked to decide by itself, peft looks for the base on the Hub.
+            tuned.save_pretrained(str(folder), save_embedding_layers=False)
+            work.tokens.tokenizer.save_pretrained(str(folder))
+            (folder / "README.md").unlink(missing_ok=True)  # peft's empty card; the release has its own
     settings = _settings_of(work)
     if recipe.task.kind == "classify":
         settings = replace(settings, temperature=_temperature(work, tuned, head))
@@ -247,7 +256,7 @@ def _settings_of(work: _Work) -> InferenceSettings:
             "revision": work.base.revision,
             "sha256": work.base.sha256,
         },
-        adapters=[{"path": "adapter", "weight": 1.0}],
+        adapters=[] if recipe.adapter.kind == "full" else [{"path": "adapter", "weight": 1.0}],
         kind=task.kind,
         head=head,
         template=work.tokens.template,
@@ -261,6 +270,7 @@ def _settings_of(work: _Work) -> InferenceSettings:
         precision=work.precision,
         bits=work.bits,
         generation=generation_settings(work.tokens),
+        weights=WEIGHTS if recipe.adapter.kind == "full" else None,
     )
 
 
