@@ -5,7 +5,7 @@ not trained on, with the TF-IDF baseline beside it. One line a recipe in
 `benchmarks/results/unseen.jsonl`; what is there is not done again. The data is
 in ../shared/data, which a clone does not have.
 
-    python -m benchmarks.unseen [--only builtin|spamassassin+nazario] [--test-rows 200] [--limit N]
+    python -m benchmarks.unseen [--only builtin|spamassassin+nazario] [--test-rows 200] [--limit N] [--max-length N]
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ TESTS = {
 }
 
 
-def measure(name: str, test_rows: int, limit: int | None) -> dict[str, Any]:
+def measure(name: str, test_rows: int, limit: int | None, max_length: int | None) -> dict[str, Any]:
     """Runs one recipe to the end, or goes on with it, and returns its line."""
     import afina
 
@@ -49,6 +49,8 @@ def measure(name: str, test_rows: int, limit: int | None) -> dict[str, Any]:
         changes += [f"data.train={FOLDER / 'train.jsonl'}", "data.split.group_by=null"]
     if limit:
         changes.append(f"data.limit={limit}")
+    if max_length:
+        changes.append(f"data.max_length={max_length}")
     result = afina.run(
         RECIPES / "phishing.yaml",
         runs=str(FOLDER / "runs"),
@@ -76,7 +78,8 @@ def measure(name: str, test_rows: int, limit: int | None) -> dict[str, Any]:
             for test, size in result.evaluation["sets"].items()
         },
         "command": f"python -m benchmarks.unseen --only {name} --test-rows {test_rows}"
-        + (f" --limit {limit}" if limit else ""),
+        + (f" --limit {limit}" if limit else "")
+        + (f" --max-length {max_length}" if max_length else ""),
     }
 
 
@@ -86,6 +89,7 @@ def main() -> None:
     parser.add_argument("--only", choices=list(TESTS))
     parser.add_argument("--test-rows", type=int, default=200)
     parser.add_argument("--limit", type=int, default=None)
+    parser.add_argument("--max-length", type=int, default=None)
     given = parser.parse_args()
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / "unseen.jsonl"
@@ -96,7 +100,7 @@ def main() -> None:
     )
     for name in [given.only] if given.only else list(TESTS):
         if not any(line["trained_on"] == name for line in done):
-            line = measure(name, given.test_rows, given.limit)
+            line = measure(name, given.test_rows, given.limit, given.max_length)
             with path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(line) + "\n")
             print(json.dumps(line, indent=1), flush=True)

@@ -95,7 +95,7 @@ def take_fast_way(model: Any, masks: Any = None) -> None:
 
 
 def leave_fast_way(model: Any) -> None:
-    """Gives every layer its weights for itself again, not as views into a stacked one, as saving wants."""
+    """Gives every layer its weights for itself again: saving wants no views into a stacked one."""
     inner = model.get_base_model() if hasattr(model, "get_base_model") else model
     if getattr(inner, "fast_decoder", None) is not None:
         inner.fast_decoder.unstack()
