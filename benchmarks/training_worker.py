@@ -65,6 +65,22 @@ def peak_bytes() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
+def share_of_matmul_rate(rows: list[Encoded], precision: str, seconds: float) -> float:
+    """Floating-point operations of the linear layers a second, over this machine's rate just now.
+
+    Four operations a weight and token (forward, and backward by the input), six a weight of the adapter.
+    Every token of every row counts, also those that a tool need not compute twice.
+    """
+    from afina.models.memory import parameter_count
+    from afina.models.precision import matmul_gflops
+
+    config = json.loads((find_base("embedded", None).folder / "config.json").read_text("utf-8"))
+    layers, _embeddings = parameter_count(config)
+    adapter = 4_884_480  # rank 16 on every linear layer of the embedded base
+    operations = sum(len(row.ids) for row in rows) * (4 * layers + 6 * adapter)
+    return operations / seconds / 1e9 / matmul_gflops(precision)
+
+
 def held_out_loss(model: Any, rows: list[Encoded]) -> float:
     """Mean loss in nats of the trained tokens, row by row through transformers' own forward pass."""
     import torch
@@ -252,6 +268,7 @@ def main() -> None:
     else:
         model, seconds = train_trl(given.tool, *arguments)
     peak = peak_bytes()
+    share = share_of_matmul_rate(rows, given.precision, seconds / given.epochs)
     held_out = make_rows(tokens, given.held_out, given.seed + 1000, given.answers)
     read = given.epochs * sum(len(row.ids) for row in rows)
     print(
@@ -267,6 +284,7 @@ def main() -> None:
                 "rows_per_second": round(given.epochs * given.rows / seconds, 3),
                 "tokens_per_second": round(read / seconds, 1),
                 "peak_memory_bytes": peak,
+                "share_of_matmul_rate": round(share, 3),
                 "held_out_loss": round(held_out_loss(model, held_out), 4) if given.held_out else None,
             }
         )

@@ -5,7 +5,8 @@ not trained on, with the TF-IDF baseline beside it. One line a recipe in
 `benchmarks/results/unseen.jsonl`; what is there is not done again. The data is
 in ../shared/data, which a clone does not have.
 
-    python -m benchmarks.unseen [--only builtin|spamassassin+nazario] [--test-rows 200] [--limit N] [--max-length N]
+    python -m benchmarks.unseen [--only builtin|spamassassin+nazario] [--test-rows 200] [--limit N]
+        [--max-length N]
 """
 
 from __future__ import annotations

@@ -340,7 +340,16 @@ class Train(Section):
     )
 
 
-METRICS = ("accuracy", "macro_f1", "auc", "false_positive_rate", "recall", "precision", "perplexity")
+METRICS = (
+    "accuracy",
+    "macro_f1",
+    "auc",
+    "false_positive_rate",
+    "recall",
+    "precision",
+    "perplexity",
+    "bits_per_byte",
+)
 
 
 class Evaluate(Section):
@@ -370,7 +379,8 @@ class Limit(Section):
     min_gain: float | None = Field(
         None,
         description="How much better than against the model must be, its whole interval: model minus "
-        "against, or against minus model where less is better (perplexity, false_positive_rate).",
+        "against, or against minus model where less is better (perplexity, bits_per_byte, "
+        "false_positive_rate).",
     )
     max: float | None = Field(None, description="The metric may be at most this.")
     min: float | None = Field(None, description="The metric must be at least this.")

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from afina.recipe import Limit, Recipe, Track
 
 SHARES = ("accuracy", "macro_f1", "auc", "false_positive_rate", "recall", "precision")
+# Taken on the likelihood of the right tokens; the others on labels.
+LIKELIHOOD_METRICS = ("perplexity", "bits_per_byte")
 ABOUT_ALARMS = ("auc", "false_positive_rate", "recall", "precision")
 
 
@@ -82,12 +84,14 @@ def _full_faults(recipe: Recipe) -> list[str]:
 def _not_measured(recipe: Recipe, metric: str) -> str | None:
     """Why this recipe cannot measure a metric; None when it can."""
     task = recipe.task
-    if task.kind != "classify" and metric != "perplexity":
+    if task.kind != "classify" and metric not in LIKELIHOOD_METRICS:
         return _("{metric} belongs to kind classify, not to {kind}").format(
             metric=metric, kind=task.kind
         )
-    if task.kind == "classify" and task.head == "pooled" and metric == "perplexity":
-        return _("a pooled head has no perplexity; it belongs to head tokens and to generate and text")
+    if task.kind == "classify" and task.head == "pooled" and metric in LIKELIHOOD_METRICS:
+        return _(
+            "a pooled head has no {metric}; it belongs to head tokens and to generate and text"
+        ).format(metric=metric)
     if metric in ABOUT_ALARMS and task.labels and len(task.labels) > 2 and task.positive is None:
         return _("{metric} is about one label: name it in task.positive").format(metric=metric)
     return None
@@ -128,8 +132,8 @@ def _limit_fault(recipe: Recipe, limit: Limit) -> str | None:
         return _("there is a probe only with task.head: pooled")
     if "tfidf" in models and (task.kind != "classify" or "tfidf" not in recipe.evaluate.baselines):
         return _("tfidf is compared only when it is in evaluate.baselines of a classifier")
-    if limit.metric == "perplexity" and not models <= {"base", "tuned"}:
-        return _("only base and tuned have a perplexity")
+    if limit.metric in LIKELIHOOD_METRICS and not models <= {"base", "tuned"}:
+        return _("only base and tuned have {metric}").format(metric=limit.metric)
     if limit.against is not None and (limit.model == limit.against or "tuned" not in models):
         return _("min_gain compares the tuned model with another one")
     return None

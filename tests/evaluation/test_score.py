@@ -18,7 +18,7 @@ from afina.evaluation.score import (
     comparison_of,
     label_answers,
     label_metric,
-    loss_metric,
+    likelihood_metric,
     results_of,
 )
 from afina.metrics.statistics import wilson
@@ -126,12 +126,46 @@ def test_two_models_are_compared_on_the_same_rows() -> None:
 
 def test_perplexity_of_rows_is_weighted_by_token() -> None:
     losses = np.array([[math.log(8), 1.0], [3 * math.log(2), 3.0]])
-    assert loss_metric(losses, np.array([0, 1])) == pytest.approx(2**1.5)
-    assert loss_metric(losses, np.array([1])) == pytest.approx(2)
+    metric = likelihood_metric("perplexity")
+    assert metric(losses, np.array([0, 1])) == pytest.approx(2**1.5)
+    assert metric(losses, np.array([1])) == pytest.approx(2)
     test = TestRows("test", rows(2), np.array([]), None)
-    found = results_of(Measured("base", losses, {"perplexity": loss_metric}), test, None, 1)
+    found = results_of(Measured("base", losses, {"perplexity": metric}), test, None, 1)
     assert found[0]["value"] == pytest.approx(2**1.5)
     assert found[0]["n"] == 2
+
+
+def test_bits_per_byte_are_spread_over_all_bytes() -> None:
+    """Six bits in all (three of one row, three of another) over four bytes."""
+    losses = np.array([[math.log(8), 1.0, 1.0], [3 * math.log(2), 3.0, 3.0]])
+    metric = likelihood_metric("bits_per_byte")
+    assert metric(losses, np.array([0, 1])) == pytest.approx(1.5)
+    beside = np.concatenate([np.zeros((2, 2)), losses], axis=1)
+    assert likelihood_metric("bits_per_byte", first=2)(beside, np.array([1])) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(
+    ("task", "row", "size"),
+    [
+        ("{kind: text}", Row(text="año"), 4),
+        ("{kind: classify, head: tokens}", Row(text="long text", label="spam"), 4),
+        (
+            "{kind: generate}",
+            Row(
+                text="",
+                messages=[
+                    {"role": "user", "content": "hello", "train": False},
+                    {"role": "assistant", "content": "día", "train": True},
+                    {"role": "assistant", "content": "not trained", "train": False},
+                ],
+            ),
+            4,
+        ),
+    ],
+)
+def test_bytes_are_those_of_the_text_that_is_predicted(task, row, size) -> None:
+    recipe = parse_recipe(f"name: a\ntask: {task}\ndata: {{train: a.jsonl}}\n", "a.yaml", [])
+    assert predicted_bytes(recipe, row) == size
 
 
 def test_the_best_model_is_named_first() -> None:

@@ -130,8 +130,9 @@ class Answers:
         self.stop.check()
 
     def losses(self, model: str, test: TestRows) -> Array:
-        """Summed loss in nats and trained tokens of each row; [rows, 2]."""
+        """Summed loss in nats, trained tokens and their text's UTF-8 bytes of each row; [rows, 3]."""
         path = self.run.path(f"predictions/{test.name}/{model}.losses.parquet")
+        sizes = [float(predicted_bytes(self.recipe, row)) for row in test.rows]
         if not path.exists():
             self.run.say(
                 _("reading {count} rows of {set} with {model}").format(
@@ -152,7 +153,7 @@ class Answers:
                 "tokens": table[:, 1].tolist(),
             }
             _write_table(self.run, path, columns)
-        return np.stack([_read_column(path, "loss"), _read_column(path, "tokens")], axis=1)
+        return np.stack([_read_column(path, "loss"), _read_column(path, "tokens"), sizes], axis=1)
 
     def _measure(self, model: str, pieces: list[Any]) -> tuple[list[float], list[int]]:
         budget = 2 * self.recipe.train.micro_batch_tokens
@@ -162,6 +163,19 @@ class Answers:
                     self.engine.model, pieces, self.engine.tokens.pad, budget, self.stop.check
                 )
         return row_losses(self.engine.model, pieces, self.engine.tokens.pad, budget, self.stop.check)
+
+
+def predicted_bytes(recipe: Recipe, row: Row) -> int:
+    """UTF-8 bytes of the text whose tokens are trained on: what the loss is spread over.
+
+    End tokens, which stand for no text, count in the loss and not here.
+    """
+    if recipe.task.kind == "text":
+        return len(row.text.encode())
+    if recipe.task.kind == "classify":
+        return len(str(row.label).encode())
+    said = [m for m in row.messages or [] if m["role"] == "assistant" and m.get("train", True)]
+    return sum(len(str(message["content"]).encode()) for message in said)
 
 
 def _write_table(run: Run, path: Any, columns: dict[str, list[Any]]) -> None:

@@ -84,7 +84,7 @@ def _gain(limit: Limit, report: dict[str, Any]) -> dict[str, Any]:
             fix=_("compare the tuned model with base, probe or tfidf"),
         )
     sign = 1 if line["a"] == limit.model else -1
-    lower_is_better = limit.metric in ("perplexity", "false_positive_rate")
+    lower_is_better = limit.metric in ("perplexity", "bits_per_byte", "false_positive_rate")
     sign = -sign if lower_is_better else sign
     low, high = sorted(math.nan if bound is None else sign * bound for bound in line["ci95"])
     assert limit.min_gain is not None

@@ -14,12 +14,13 @@ from afina.evaluation.score import (
     comparison_of,
     label_answers,
     label_metric,
-    loss_metric,
+    likelihood_metric,
     results_of,
 )
 from afina.metrics.labels import confusion
 from afina.metrics.statistics import group_count
 from afina.recipe import Recipe
+from afina.recipe_rules import LIKELIHOOD_METRICS
 from afina.runs.files import read_json, write_json
 from afina.runs.folder import Run
 from afina.runs.signals import StopSignal
@@ -30,6 +31,7 @@ _BEST_FIRST = (
     ("accuracy", -1),
     ("auc", -1),
     ("perplexity", 1),
+    ("bits_per_byte", 1),
     ("recall", -1),
     ("precision", -1),
     ("false_positive_rate", 1),
@@ -67,32 +69,29 @@ def wanted_metrics(recipe: Recipe) -> list[str]:
     """The metrics that a recipe asks for."""
     if recipe.evaluate.metrics != "auto":
         return list(recipe.evaluate.metrics)
-    return [*LABEL_METRICS, "perplexity"] if recipe.task.kind == "classify" else ["perplexity"]
+    return [*LABEL_METRICS, "perplexity"] if recipe.task.kind == "classify" else list(LIKELIHOOD_METRICS)
 
 
 def _measure(
     answers: Answers, model: str, test: TestRows, positive: int | None, stop: StopSignal
 ) -> Measured:
-    """A model's answers with the label metrics; those of perplexity come beside, in `_add_set`."""
+    """A model's answers with the label metrics; those of likelihood come beside, in `_add_set`."""
     stop.check()
     recipe = answers.recipe
     if recipe.task.kind != "classify":
-        return Measured(model, answers.losses(model, test), {"perplexity": loss_metric})
+        wanted = {name: likelihood_metric(name) for name in wanted_metrics(recipe)}
+        return Measured(model, answers.losses(model, test), wanted)
     found = label_answers(answers.said(model, test), answers.probabilities(model, test), positive)
     metrics = {
         name: metric
         for name in wanted_metrics(recipe)
-        if name != "perplexity"
+        if name not in LIKELIHOOD_METRICS
         and (metric := label_metric(name, test.truth, len(answers.labels), positive))
     }
-    if (
-        recipe.task.head == "tokens"
-        and model in ("base", "tuned")
-        and "perplexity" in wanted_metrics(recipe)
-    ):
-        losses = answers.losses(model, test)
-        metrics["perplexity"] = lambda given, rows: loss_metric(given[:, 2:], rows)
-        found = np.concatenate([found, losses], axis=1)
+    likelihoods = [name for name in wanted_metrics(recipe) if name in LIKELIHOOD_METRICS]
+    if recipe.task.head == "tokens" and model in ("base", "tuned") and likelihoods:
+        metrics |= {name: likelihood_metric(name, first=2) for name in likelihoods}
+        found = np.concatenate([found, answers.losses(model, test)], axis=1)
     return Measured(model, found, metrics)
 
 

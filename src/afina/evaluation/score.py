@@ -11,8 +11,9 @@ import numpy as np
 
 from afina.evaluation.answers import TestRows
 from afina.metrics import labels as label_metrics
-from afina.metrics.perplexity import perplexity
+from afina.metrics.perplexity import bits_per_byte, perplexity
 from afina.metrics.statistics import Interval, bootstrap, compare, group_count, one_group, wilson
+from afina.recipe_rules import LIKELIHOOD_METRICS
 
 Array = np.ndarray[Any, np.dtype[Any]]
 # On answers [rows, 2]: the code that is said, and the probability of the positive label.
@@ -52,9 +53,12 @@ def label_metric(name: str, truth: Array, labels: int, positive: int | None) -> 
     return lambda answers, rows: function(truth[rows], answers[rows, 0], positive)
 
 
-def loss_metric(answers: Array, rows: Array) -> float:
-    """Perplexity of rows of (summed loss, tokens)."""
-    return perplexity(answers[rows, 0].tolist(), answers[rows, 1].tolist())
+def likelihood_metric(name: str, first: int = 0) -> Metric:
+    """Perplexity or bits per byte of answers whose columns from `first` are loss, tokens, bytes."""
+    function, over = {"perplexity": (perplexity, 1), "bits_per_byte": (bits_per_byte, 2)}[name]
+    return lambda answers, rows: function(
+        answers[rows, first].tolist(), answers[rows, first + over].tolist()
+    )
 
 
 def results_of(
@@ -142,7 +146,7 @@ def comparison_of(a: Measured, b: Measured, name: str, test: TestRows, seed: int
     right = None
     if name == "accuracy":
         right = (a.answers[:, 0] == test.truth, b.answers[:, 0] == test.truth)
-    width = min(a.answers.shape[1], b.answers.shape[1]) if name != "perplexity" else None
+    width = min(a.answers.shape[1], b.answers.shape[1]) if name not in LIKELIHOOD_METRICS else None
     found = compare(
         a.metrics[name], a.answers[:, :width], b.answers[:, :width], test.groups, seed, right
     )

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from afina.language import _
+from afina.recipe_rules import LIKELIHOOD_METRICS
 from afina.reports.charts import Curve, Dot, curve_chart, interval_chart
 from afina.reports.figures import Evaluation, Figures, Points
 from afina.reports.formats import digits_of, interval, number
@@ -98,6 +99,8 @@ def dots(evaluation: Evaluation, test_set: str, language: str) -> list[Drawing]:
         )
         lower = metric in LOWER_IS_BETTER
         note = _("lower is better", language) if lower else _("higher is better", language)
-        svg = interval_chart(f"{test_set}-{metric}", title, words, rows, bounded=metric != "perplexity")
+        svg = interval_chart(
+            f"{test_set}-{metric}", title, words, rows, bounded=metric not in LIKELIHOOD_METRICS
+        )
         drawings.append(Drawing(name, note, svg))
     return drawings

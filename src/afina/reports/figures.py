@@ -10,6 +10,7 @@ from typing import Any
 
 from afina.errors import AfinaError
 from afina.recipe import Recipe
+from afina.recipe_rules import LIKELIHOOD_METRICS
 from afina.reports.formats import Interval
 from afina.reports.words import LOWER_IS_BETTER, METRIC_ORDER
 from afina.runs.files import read_json
@@ -68,7 +69,7 @@ class Comparison:
     def sees_nothing(self) -> bool:
         """Whether even the largest difference that two shares can have would not be seen."""
         smallest = self.minimum_detectable
-        return self.metric != "perplexity" and smallest is not None and smallest >= 1
+        return self.metric not in LIKELIHOOD_METRICS and smallest is not None and smallest >= 1
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from afina.language import _
 
-LOWER_IS_BETTER = frozenset({"perplexity", "false_positive_rate"})
+LOWER_IS_BETTER = frozenset({"perplexity", "bits_per_byte", "false_positive_rate"})
 METRIC_ORDER = (
     "macro_f1",
     "accuracy",
@@ -13,6 +13,7 @@ METRIC_ORDER = (
     "precision",
     "false_positive_rate",
     "perplexity",
+    "bits_per_byte",
 )
 
 
@@ -68,6 +69,7 @@ def metric_name(metric: str, language: str) -> str:
         "recall": _("recall", language),
         "precision": _("precision", language),
         "perplexity": _("perplexity", language),
+        "bits_per_byte": _("bits per byte", language),
     }.get(metric, metric.replace("_", " "))
 
 
@@ -94,6 +96,11 @@ def metric_meaning(metric: str, positive: str | None, language: str) -> str:
         "precision": _("Share of the rows said to be {positive} that are.", language),
         "perplexity": _(
             "How surprised the model is by the right text: 1 is not at all, and lower is better.",
+            language,
+        ),
+        "bits_per_byte": _(
+            "How many bits the model needs for a byte of the right text; lower is better. It compares "
+            "models with different tokenizers.",
             language,
         ),
     }
