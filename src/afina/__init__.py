@@ -6,9 +6,12 @@ package carry nouns (`runs`, `training`, `evaluation`), so that no verb is hidde
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
+TYPE_CHECKING = (
+    False  # type checkers take it for true; `typing` takes milliseconds in which Ctrl-C is bare
+)
 if TYPE_CHECKING:
+    from typing import Any
+
     from afina.api import (
         Model,
         RunResult,

@@ -15,7 +15,7 @@ def check_name(value: Any, argument: str) -> None:
     """Raises AfinaError unless `value` can be a path or the name of a run."""
     if isinstance(value, str) and not value.strip():
         raise AfinaError(
-            _("`{argument}` is empty: it must be a path or the name of a run").format(argument=argument),
+            _("`{argument}` must be a path or the name of a run; it is empty").format(argument=argument),
             fix=_("for example {example}").format(example=f'{argument}="recipe.yaml"'),
         )
     if not isinstance(value, str | Path):

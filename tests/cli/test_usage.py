@@ -17,7 +17,7 @@ import pytest
         (("run", "r.yaml", "--runs"), "error: `--runs` needs a value"),
         (("run", "a", "b"), "error: there is too much on the command line: b"),
         (("runs", "list", "--lang", "xx"), "error: --lang: choose en or es"),
-        (("run", ""), "error: `recipe` is empty"),
+        (("run", ""), "error: `recipe` must be a path or the name of a run; it is empty"),
         ((), "error: no command was given"),
     ],
 )

@@ -7,9 +7,8 @@ import signal
 import sys
 
 _PROGRAM = sys.argv[0] if sys.argv else ""
-if os.path.basename(_PROGRAM) in ("afina", "afina.exe") or _PROGRAM.endswith(
-    os.path.join("afina", "__main__.py")
-):  # Ctrl-C while Python still reads code: nothing is begun, and nothing needs saying
+if os.path.basename(_PROGRAM) in ("afina", "afina.exe"):
+    # Ctrl-C while Python still reads code: nothing is begun, and nothing needs saying.
     signal.signal(signal.SIGINT, lambda _number, _frame: os._exit(130))
 
 # ruff: noqa: E402
