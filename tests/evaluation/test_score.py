@@ -10,7 +10,7 @@ import pytest
 from afina.data.roles import Row
 from afina.data.table import RowWriter
 from afina.evaluation import answers
-from afina.evaluation.answers import TestRows
+from afina.evaluation.answers import TestRows, predicted_bytes
 from afina.evaluation.baseline import TfidfBaseline
 from afina.evaluation.measure import _ranking
 from afina.evaluation.score import (
