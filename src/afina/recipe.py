@@ -9,18 +9,14 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from afina.language import _
+from afina.recipe_distributed import Distributed
 from afina.recipe_rules import faults_between
+from afina.recipe_section import Section as Section
 
 UNBUILT_KINDS = ("multilabel", "tag", "retrieve")
-
-
-class Section(BaseModel):
-    """A part of the recipe: frozen, strict about types, closed to unknown keys."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class Base(Section):
@@ -319,6 +315,7 @@ class Train(Section):
     samples: int = Field(
         2, ge=0, le=20, description="Answers sampled at each validation (generate and text)."
     )
+    distributed: Distributed = Field(default_factory=Distributed)
 
 
 METRICS = ("accuracy", "macro_f1", "auc", "false_positive_rate", "recall", "precision", "perplexity")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from afina.language import _
+from afina.recipe_distributed import distributed_faults
 
 if TYPE_CHECKING:
     from afina.recipe import Limit, Recipe
@@ -30,6 +31,7 @@ def faults_between(recipe: Recipe) -> list[str]:
         )
     if recipe.train.head_strength != "auto" and (task.kind != "classify" or task.head != "pooled"):
         faults.append("train.head_strength: " + _("belongs to kind classify with head: pooled"))
+    faults += distributed_faults(recipe)
     for number, limit in enumerate(recipe.gate):
         fault = _limit_fault(recipe, limit)
         if fault:

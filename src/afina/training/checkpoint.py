@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from afina.runs.files import atomic_folder, read_json, write_json
 
 CHECKPOINT_SCHEMA = "afina/checkpoint/1"
+RANDOM = "random/"
 
 
 def save_checkpoint(
-    folder: Path, weights: dict[str, Any], optimizer: Any, names: list[str], state: dict[str, Any]
+    folder: Path,
+    weights: dict[str, Any],
+    optimizer: Any,
+    names: list[str],
+    state: dict[str, Any],
+    shards: Iterable[bytes] | None = None,
 ) -> None:
     """Writes one checkpoint.
 
@@ -20,21 +27,23 @@ def save_checkpoint(
         weights: trained tensors by name.
         optimizer: AdamW over those tensors, in the order of `names`.
         state: JSON values: step, epoch, position, best loss and the like.
+        shards: of several processes, what each has of optimizer and random numbers, as safetensors;
+            `optimizer` is not asked then.
     """
-    import torch
     from safetensors.torch import save_file
 
-    moments: dict[str, Any] = {}
-    for name, group_state in zip(names, _states(optimizer), strict=True):
-        for key, value in group_state.items():
-            moments[f"{name}/{key}"] = value.detach().cpu().contiguous()
-    random = {"cpu": torch.get_rng_state()}
-    if torch.cuda.is_available():
-        random["cuda"] = torch.cuda.get_rng_state()
     with atomic_folder(folder) as temporary:
         save_file(_plain(weights), str(temporary / "trained.safetensors"))
-        save_file(moments, str(temporary / "optimizer.safetensors"))
-        save_file(random, str(temporary / "random.safetensors"))
+        if shards is None:
+            save_file(moments_of(optimizer, names), str(temporary / "optimizer.safetensors"))
+            save_file(
+                {key.removeprefix(RANDOM): value for key, value in random_state().items()},
+                str(temporary / "random.safetensors"),
+            )
+        else:
+            for number, shard in enumerate(shards):
+                name = shard_name(number, int(state["processes"]))
+                (temporary / name).write_bytes(shard)
         write_json(temporary / "state.json", {"schema": CHECKPOINT_SCHEMA, **state})
 
 
@@ -42,11 +51,32 @@ def load_checkpoint(
     folder: Path, weights: dict[str, Any], optimizer: Any, names: list[str]
 ) -> dict[str, Any]:
     """Puts a checkpoint's tensors in place and returns its state."""
-    import torch
     from safetensors.torch import load_file
 
     load_weights(folder, weights)
-    moments = load_file(str(folder / "optimizer.safetensors"))
+    set_moments(load_file(str(folder / "optimizer.safetensors")), optimizer, names)
+    random = load_file(str(folder / "random.safetensors"))
+    put_random_state({RANDOM + key: value for key, value in random.items()})
+    return dict(read_json(folder / "state.json"))
+
+
+def shard_name(number: int, processes: int) -> str:
+    """The file of one process's shard."""
+    return f"rank-{number}-of-{processes}.safetensors"
+
+
+def moments_of(optimizer: Any, names: list[str]) -> dict[str, Any]:
+    """The optimizer's state by `name/key`; of tensors that are divided, this process's part."""
+    moments: dict[str, Any] = {}
+    for name, group_state in zip(names, _states(optimizer), strict=True):
+        for key, value in group_state.items():
+            own = value.to_local() if hasattr(value, "to_local") else value
+            moments[f"{name}/{key}"] = own.detach().cpu().contiguous()
+    return moments
+
+
+def set_moments(moments: dict[str, Any], optimizer: Any, names: list[str]) -> None:
+    """Puts what `moments_of` gave into an optimizer over whole tensors."""
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     for name, parameter in zip(names, parameters, strict=True):
         kept = {
@@ -59,11 +89,25 @@ def load_checkpoint(
                 key: value if key == "step" else value.to(parameter.device)
                 for key, value in kept.items()
             }
-    random = load_file(str(folder / "random.safetensors"))
-    torch.set_rng_state(random["cpu"])
-    if "cuda" in random and torch.cuda.is_available():
-        torch.cuda.set_rng_state(random["cuda"])
-    return dict(read_json(folder / "state.json"))
+
+
+def random_state() -> dict[str, Any]:
+    """The states of torch's random generators."""
+    import torch
+
+    random = {f"{RANDOM}cpu": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        random[f"{RANDOM}cuda"] = torch.cuda.get_rng_state()
+    return random
+
+
+def put_random_state(random: dict[str, Any]) -> None:
+    """Puts what `random_state` gave."""
+    import torch
+
+    torch.set_rng_state(random[f"{RANDOM}cpu"])
+    if f"{RANDOM}cuda" in random and torch.cuda.is_available():
+        torch.cuda.set_rng_state(random[f"{RANDOM}cuda"])
 
 
 def save_weights(folder: Path, weights: dict[str, Any]) -> None:
@@ -76,10 +120,15 @@ def save_weights(folder: Path, weights: dict[str, Any]) -> None:
 
 def load_weights(folder: Path, weights: dict[str, Any]) -> None:
     """Puts saved tensors into the given ones. Raises KeyError when the names differ."""
-    import torch
     from safetensors.torch import load_file
 
-    saved = load_file(str(folder / "trained.safetensors"))
+    put_weights(load_file(str(folder / "trained.safetensors")), weights)
+
+
+def put_weights(saved: dict[str, Any], weights: dict[str, Any]) -> None:
+    """Copies tensors into others of the same names. Raises KeyError when the names differ."""
+    import torch
+
     if set(saved) != set(weights):
         raise KeyError(f"the checkpoint holds other tensors: {sorted(set(saved) ^ set(weights))[:5]}")
     with torch.no_grad():
