@@ -5,10 +5,13 @@ python -m afina.training.distributed.worker JOB, where JOB is the JSON of `launc
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import os
+import signal
 import sys
 import threading
+import traceback
 import warnings
 from pathlib import Path
 from typing import Any
@@ -26,6 +29,7 @@ def main(job: dict[str, Any]) -> int:
 
     threading.Thread(target=_end_with_parent, daemon=True).start()
     choose(job["language"])
+    faulthandler.register(signal.SIGUSR1)  # where it waits, into its log
     warnings.simplefilter("ignore")
     channel = os.fdopen(job["channel"], "w", encoding="utf-8", buffering=1)
 
@@ -35,11 +39,12 @@ def main(job: dict[str, Any]) -> int:
     try:
         _work(job, tell)
     except AfinaError as error:
-        tell(error=error.as_json(), rank=int(os.environ["RANK"]))
+        tell(error=error.as_json())
         return error.exit_code
-    # Libraries leave threads and groups behind that may wait for processes that have ended.
-    sys.stdout.flush()
-    os._exit(0)
+    except BaseException:
+        traceback.print_exc()
+        return 1
+    return 0
 
 
 def _work(job: dict[str, Any], tell: Any) -> None:
@@ -70,9 +75,13 @@ def _work(job: dict[str, Any], tell: Any) -> None:
 
 def _end_with_parent() -> None:
     """Ends this process when the one that started it has: nobody else may go on writing in the run."""
-    sys.stdin.buffer.read()
+    while os.read(0, 1024):
+        pass
     os._exit(1)
 
 
 if __name__ == "__main__":
-    raise SystemExit(main(json.loads(sys.argv[1])))
+    code = main(json.loads(sys.argv[1]))
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)  # libraries leave threads behind that would wait for processes that have ended
