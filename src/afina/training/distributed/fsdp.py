@@ -38,7 +38,8 @@ class FullySharded(Together):
             ignored_params={p for p in inner.parameters() if id(p) not in divided},
         )
         for module in model.modules():
-            if isinstance(module, FSDPModule):  # sums, not means: the loss is divided by all units already
+            # Sums, not means: the loss is divided by all units already.
+            if isinstance(module, FSDPModule):
                 module.set_gradient_divide_factor(1.0)
                 module.set_force_sum_reduction_for_comms(True)
         return model

@@ -1,6 +1,6 @@
 """DeepSpeed's ZeRO: stage 2 divides gradients and optimizer state, stage 3 the decoder layers too.
 
-Rajbhandari et al. 2020. The pooled head is small: every process keeps it whole, with an AdamW of its own.
+Rajbhandari et al. 2020. The pooled head is small: every process keeps it whole, with its own AdamW.
 """
 
 from __future__ import annotations
@@ -195,7 +195,7 @@ def _initialize(module: Any, optimizer: Any, config: dict[str, Any]) -> Any:
 
 
 def _passing_module(model: Any) -> Any:
-    """A module whose forward pass is an objective's loss; it registers nothing of the model by itself."""
+    """A module whose forward pass is an objective's loss; it registers nothing of the model."""
     import torch
 
     class Passing(torch.nn.Module):
