@@ -29,6 +29,7 @@ from afina.runs.signals import StopSignal
 from afina.training.distributed.engines import check_engine
 from afina.training.distributed.ranks import Alone
 from afina.training.distributed.together import Together
+from afina.training.distributed.torchrun import refuse_torchrun
 from afina.training.loop import Progress, Trainer, TrainingRows, not_finite, peak_memory
 from afina.training.objective import Objective, PooledObjective, TokenObjective
 from afina.training.probe import fit_head, fit_probe
@@ -68,6 +69,7 @@ def train(run: Run, recipe: Recipe, base: FoundBase, tokens: Tokens) -> None:
     """
     work = _prepare(run, recipe, base, tokens)
     if recipe.train.distributed.engine == "none":
+        refuse_torchrun()
         trainer = _trainer(work)
         _announce(work, trainer)
         done = trainer.fit()

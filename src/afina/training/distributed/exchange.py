@@ -13,11 +13,11 @@ PATIENCE = timedelta(minutes=60)
 class Exchange:
     """One group of all processes on the CPU."""
 
-    def __init__(self) -> None:
+    def __init__(self, patience: timedelta = PATIENCE) -> None:
         import torch.distributed as dist
 
         self.rank, self.world = dist.get_rank(), dist.get_world_size()
-        self._group = dist.new_group(backend="gloo", timeout=PATIENCE)
+        self._group = dist.new_group(backend="gloo", timeout=patience)
 
     def add_up(self, *values: float) -> list[float]:
         """Each value summed over the processes, in float64."""

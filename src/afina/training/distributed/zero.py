@@ -142,6 +142,8 @@ class ZeroThree(ZeroTwo):
         weights themselves. Embeddings, last norm and head stay whole, as under FSDP."""
         from deepspeed.utils import set_z3_leaf_modules
 
+        # DeepSpeed takes a layer's gradients when that of its input is there; the first layer's too.
+        model.enable_input_require_grads()
         passing = _passing_module(model)
         passing.layers = decoder(model).layers
         set_z3_leaf_modules(passing, [type(passing.layers[0])])
