@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from afina.data.table import read_rows
+from afina.models.base import find_base
 from afina.models.memory import estimate_memory
 from afina.runs.folder import Run
 from tests.tiny import metrics, value
@@ -100,6 +101,27 @@ def base_revision(run: Run) -> Any:
     from afina.models.base import find_base
 
     return find_base(run.recipe().base.model, run.recipe().base.revision).revision
+
+
+def times_begun(run: Run) -> int:
+    """How often processes are started when one is lost each time."""
+    from afina.errors import Stopped
+    from afina.training.distributed import launch
+
+    begun: list[int] = []
+
+    def attempt(*_given: Any) -> Stopped:
+        begun.append(1)
+        return Stopped("a process is lost here")
+
+    real, launch._attempt = launch._attempt, attempt
+    try:
+        launch.train_on_this_machine(run, run.recipe(), find_base(run.recipe().base.model, None))
+    except Stopped:
+        return len(begun)
+    finally:
+        launch._attempt = real
+    return 0
 
 
 def gate(**limit: Any) -> str:
@@ -263,6 +285,31 @@ FIELDS: dict[str, Case] = {
         more=("task.kind=text", "train.epochs=1", "train.evaluations_per_epoch=1"),
         rows="text",
     ),
+    "train.distributed.engine": Case(
+        "train.distributed.engine=none",
+        "train.distributed.engine=fsdp",
+        trained("steps"),
+        more=("adapter.kind=dora",),
+    ),
+    "train.distributed.processes": Case(
+        "train.distributed.processes=1", "train.distributed.processes=2", trained("steps")
+    ),
+    "train.distributed.stage": Case(
+        "train.distributed.stage=null", "train.distributed.stage=3", trained("steps")
+    ),
+    "train.distributed.restarts": Case(
+        "train.distributed.restarts=0",
+        "train.distributed.restarts=3",
+        times_begun,
+        "none",
+        ("train.distributed.engine=ddp", "train.distributed.processes=2"),
+    ),
+    "train.distributed.address": Case(
+        "train.distributed.address=null", "train.distributed.address=auto", trained("steps")
+    ),
+    "train.distributed.storage": Case(
+        "train.distributed.storage=null", "train.distributed.storage=/tmp", trained("steps")
+    ),
     "evaluate.metrics": Case(
         "evaluate.metrics=auto", "evaluate.metrics=[accuracy]", measured("metric"), "evaluate"
     ),
@@ -312,5 +359,11 @@ FIELDS: dict[str, Case] = {
 }
 
 
-# There is one version only; fewer bits need a package that may not be here.
-SEEN_BY_REFUSAL = {"version"} if importlib.util.find_spec("bitsandbytes") else {"version", "base.bits"}
+# There is one version only; fewer bits need a package that may not be here; several processes are
+# tested in tests/training/test_distributed.py.
+SEEN_BY_REFUSAL = {
+    "version",
+    *(f"train.distributed.{name}" for name in ("engine", "processes", "stage", "address", "storage")),
+}
+if not importlib.util.find_spec("bitsandbytes"):
+    SEEN_BY_REFUSAL.add("base.bits")

@@ -104,7 +104,10 @@ def _trainer(work: _Work, ranks: Alone | None = None) -> Trainer:
         checkpoint_activations(tuned)
     objective, checking = _objectives(work, start, str(tuned.device))
     sampler = None
-    if recipe.task.kind != "classify" and recipe.train.samples and ranks.first:
+    if recipe.task.kind != "classify" and recipe.train.samples and ranks.divides_base:
+        # Each process would have to write as many tokens as the others.
+        work.run.say(_("no answers are sampled while the base is divided among processes"))
+    elif recipe.task.kind != "classify" and recipe.train.samples and ranks.first:
         sampler = Sampler(work.run, work.tokens, work.rows["validation"][: recipe.train.samples])
     return Trainer(
         work.run,
