@@ -274,3 +274,38 @@ def test_processes_that_nobody_counted_are_asked_for(tiny):
         pytest.skip("there is a GPU to count")
     with pytest.raises(AfinaError, match="say how many processes"):
         tiny.run("train.distributed.engine=ddp", runs="uncounted")
+
+
+def by_torchrun(tiny: Tiny, runs: str, *overrides: str) -> subprocess.CompletedProcess[str]:
+    """`afina train` in two processes that torchrun starts."""
+    recipe = tiny.folder / "torchrun.yaml"
+    recipe.write_text(tiny.text(), encoding="utf-8")
+    given = [part for setting in (*SETTINGS, *overrides) for part in ("--set", setting)]
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "afina"]
+    return subprocess.run(
+        [*command, "train", str(recipe), "--runs", str(tiny.folder / runs), *given],
+        env={**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+def test_torchrun_trains_the_same_and_only_the_first_process_has_the_run(tiny, alone):
+    """The other process knows nothing but what the first sends: as on a machine with no shared disk."""
+    done = by_torchrun(tiny, "torchrun", *ENGINES["ddp"])
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("run tiny@1") == 1
+    run = tiny.workflow(*SETTINGS, *ENGINES["ddp"], runs="torchrun").run
+    assert run.number == 1
+    torch.testing.assert_close(
+        torch.tensor(losses(run, "train")), torch.tensor(losses(alone, "train")), rtol=1e-5, atol=1e-6
+    )
+    assert run.path("release/adapter/adapter_model.safetensors").exists()
+
+
+def test_torchrun_with_a_recipe_for_one_process_is_refused(tiny):
+    done = by_torchrun(tiny, "refused")
+    assert done.returncode != 0
+    assert done.stderr.count("error: 2 processes were started, and this recipe trains by one") == 1
+    assert "inside Afina" not in done.stderr

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 
-from afina.errors import AfinaError
+from afina.errors import AfinaError, Stopped
 from afina.language import _
 from afina.models.base import FoundBase, find_base
 from afina.models.tokenizer import Tokens, load_tokens
@@ -47,9 +47,26 @@ def leading() -> Iterator[None]:
         return
     connect()
     _waiting.append(Exchange(WAITING))
-    yield
-    while _waiting:
-        _waiting.pop().to_all(b"{}")
+    try:
+        with losing():
+            yield
+    finally:
+        while _waiting:
+            _waiting.pop().to_all(b"{}")
+
+
+@contextmanager
+def losing() -> Iterator[None]:
+    """Inside, a connection that breaks is an error for people: another process has ended."""
+    try:
+        yield
+    except RuntimeError as error:
+        if "Connection" not in str(error) and type(error).__name__ != "DistBackendError":
+            raise
+        raise Stopped(
+            _("another process was lost"),
+            fix=_("run the same command again: it goes on from the newest checkpoint"),
+        ) from None
 
 
 def refuse_torchrun() -> None:
@@ -84,10 +101,14 @@ def lead(run: Run, recipe: Recipe, base: FoundBase, tokens: Tokens) -> None:
 
 def follow() -> None:
     """Waits for the first process and does this one's part of the training."""
+    connect()
+    with losing():
+        _follow(Exchange(WAITING))
+
+
+def _follow(talk: Exchange) -> None:
     from afina.training.tune import train_rank
 
-    connect()
-    talk = Exchange(WAITING)
     job = json.loads(talk.to_all(None))
     if not job:
         return
