@@ -98,7 +98,10 @@ class Workflow:
                 **self._chosen(),
                 "base": recipe.base.model_dump(mode="json"),
                 "adapter": recipe.adapter.model_dump(mode="json"),
-                "train": recipe.train.model_dump(mode="json"),
+                "train": recipe.train.model_dump(
+                    mode="json",  # these change nothing of the result
+                    exclude={"distributed": {"restarts", "address", "storage"}},
+                ),
                 "max_length": recipe.data.max_length,
             },
             outputs=(

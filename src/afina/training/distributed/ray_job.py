@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import socket
 import tempfile
 import threading
 from pathlib import Path
@@ -91,6 +92,7 @@ def _join(address: str | None) -> None:
     import ray
 
     try:
+        _require_open(address)
         ray.init(
             address=address or "local",
             include_dashboard=None if address else False,
@@ -98,7 +100,7 @@ def _join(address: str | None) -> None:
             logging_level=logging.ERROR,
             runtime_env={"env_vars": {"RAY_USAGE_STATS_ENABLED": "0", "RAY_TRAIN_V2_ENABLED": "1"}},
         )
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError) as error:
         raise AfinaError(
             _("there is no Ray cluster at {address}: {error}").format(
                 address=address or "local", error=(str(error).splitlines() or [""])[0]
@@ -106,6 +108,13 @@ def _join(address: str | None) -> None:
             where="train.distributed.address",
             fix=_("start it with `ray start --head`, or leave the address empty"),
         ) from None
+
+
+def _require_open(address: str | None) -> None:
+    """Raises OSError when nobody listens at HOST:PORT; Ray itself would try for minutes."""
+    host, _colon, port = (address or "").removeprefix("ray://").rpartition(":")
+    if host and port.isdigit():
+        socket.create_connection((host, int(port)), timeout=10).close()
 
 
 def _fit(run: Run, recipe: Recipe, job: dict[str, Any], messages: Any) -> Any:
