@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from afina.data.table import read_rows
+from afina.models.base import find_base
 from afina.models.memory import estimate_memory
 from afina.runs.folder import Run
 from afina.runs.spending import spent_of
@@ -128,6 +129,27 @@ def tracked(name: str) -> Look:
         return value(run, "tracking.json")[name] if run.path("tracking.json").exists() else None
 
     return look
+
+
+def times_begun(run: Run) -> int:
+    """How often processes are started when one is lost each time."""
+    from afina.errors import Stopped
+    from afina.training.distributed import launch
+
+    begun: list[int] = []
+
+    def attempt(*_given: Any) -> Stopped:
+        begun.append(1)
+        return Stopped("a process is lost here")
+
+    real, launch._attempt = launch._attempt, attempt
+    try:
+        launch.train_on_this_machine(run, run.recipe(), find_base(run.recipe().base.model, None))
+    except Stopped:
+        return len(begun)
+    finally:
+        launch._attempt = real
+    return 0
 
 
 def gate(**limit: Any) -> str:
@@ -335,6 +357,31 @@ FIELDS: dict[str, Case] = {
         listened,
         "data",
     ),
+    "train.distributed.engine": Case(
+        "train.distributed.engine=none",
+        "train.distributed.engine=fsdp",
+        trained("steps"),
+        more=("adapter.kind=dora",),
+    ),
+    "train.distributed.processes": Case(
+        "train.distributed.processes=1", "train.distributed.processes=2", trained("steps")
+    ),
+    "train.distributed.stage": Case(
+        "train.distributed.stage=null", "train.distributed.stage=3", trained("steps")
+    ),
+    "train.distributed.restarts": Case(
+        "train.distributed.restarts=0",
+        "train.distributed.restarts=3",
+        times_begun,
+        "none",
+        ("train.distributed.engine=ddp", "train.distributed.processes=2"),
+    ),
+    "train.distributed.address": Case(
+        "train.distributed.address=null", "train.distributed.address=auto", trained("steps")
+    ),
+    "train.distributed.storage": Case(
+        "train.distributed.storage=null", "train.distributed.storage=/tmp", trained("steps")
+    ),
     "evaluate.metrics": Case(
         "evaluate.metrics=auto", "evaluate.metrics=[accuracy]", measured("metric"), "evaluate"
     ),
@@ -405,3 +452,7 @@ if not importlib.util.find_spec("bitsandbytes"):
     SEEN_BY_REFUSAL.add("base.bits")
 # A spent budget ends with an error; so do GPU hours without a GPU, and a table that is not there.
 SEEN_BY_REFUSAL |= {f"train.budget.{name}" for name in ("hours", "gpu_hours", "cost", "prices")}
+# Several processes are tested in tests/training/test_distributed.py.
+SEEN_BY_REFUSAL |= {
+    f"train.distributed.{name}" for name in ("engine", "processes", "stage", "address", "storage")
+}

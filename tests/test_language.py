@@ -50,7 +50,17 @@ def said_of_settings() -> dict[str, str]:
     from afina.recipe import Section
 
     found = {field.description: name for name, field in all_fields() if field.description}
-    sections = {"Base", "Task", "Data", "Columns", "Split", "Adapter", "Train", "Evaluate"}
+    sections = {
+        "Base",
+        "Task",
+        "Data",
+        "Columns",
+        "Split",
+        "Adapter",
+        "Train",
+        "Evaluate",
+        "Distributed",
+    }
     for kind in Section.__subclasses__():
         if kind.__name__ in sections:
             found[" ".join((inspect.getdoc(kind) or "").split())] = kind.__name__

@@ -13,6 +13,7 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from afina.language import _
 from afina.recipe_budget import Budget
+from afina.recipe_distributed import Distributed
 from afina.recipe_rules import faults_between
 from afina.recipe_section import Section as Section
 
@@ -338,6 +339,7 @@ class Train(Section):
         description="Read this cloud's notice that it takes the machine back, from its metadata "
         "address: then a checkpoint, and exit code 3. null asks nobody; SIGTERM always works.",
     )
+    distributed: Distributed = Field(default_factory=Distributed)
 
 
 METRICS = (

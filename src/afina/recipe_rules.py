@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from afina.language import _
+from afina.recipe_distributed import distributed_faults
 
 if TYPE_CHECKING:
     from afina.recipe import Limit, Recipe, Track
@@ -35,6 +36,7 @@ def faults_between(recipe: Recipe) -> list[str]:
         faults.append("train.head_strength: " + _("belongs to kind classify with head: pooled"))
     faults += _tracking_faults(recipe.track)
     faults += _full_faults(recipe) if recipe.adapter.kind == "full" else []
+    faults += distributed_faults(recipe)
     for number, limit in enumerate(recipe.gate):
         fault = _limit_fault(recipe, limit)
         if fault:

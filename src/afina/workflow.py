@@ -107,7 +107,13 @@ class Workflow:
                 **self._chosen(),
                 "base": recipe.base.model_dump(mode="json"),
                 "adapter": recipe.adapter.model_dump(mode="json"),
-                "train": recipe.train.model_dump(mode="json", exclude=RUNNING),
+                "train": recipe.train.model_dump(
+                    mode="json",  # these change nothing of the result
+                    exclude={
+                        **dict.fromkeys(RUNNING, True),
+                        "distributed": {"restarts", "address", "storage"},
+                    },
+                ),
                 "max_length": recipe.data.max_length,
             },
             outputs=(

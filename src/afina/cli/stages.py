@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -142,9 +144,23 @@ def _do(
     if verb in ("run", "report"):
         more["language"] = lang or asked_language()
     console = Console()
-    result = getattr(afina, verb)(
-        target, runs=runs, overrides=overrides or [], say=console.say, progress=console.progress, **more
-    )
+    together: AbstractContextManager[None] = nullcontext()
+    if "RANK" in os.environ:  # torchrun has started several of this program
+        from afina.training.distributed.torchrun import follow, follows, leading
+
+        if follows():
+            follow()
+            return 0
+        together = leading()
+    with together:
+        result = getattr(afina, verb)(
+            target,
+            runs=runs,
+            overrides=overrides or [],
+            say=console.say,
+            progress=console.progress,
+            **more,
+        )
     if as_json:
         print_json(result_value(result))
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,16 @@ from afina.runs.files import atomic_folder, read_json, write_json
 from afina.training.optimizer_state import put_back, tensors_of
 
 CHECKPOINT_SCHEMA = "afina/checkpoint/1"
+RANDOM = "random/"
 
 
 def save_checkpoint(
-    folder: Path, weights: dict[str, Any], optimizer: Any, names: list[str], state: dict[str, Any]
+    folder: Path,
+    weights: dict[str, Any],
+    optimizer: Any,
+    names: list[str],
+    state: dict[str, Any],
+    shards: Iterable[bytes] | None = None,
 ) -> None:
     """Writes one checkpoint.
 
@@ -21,33 +28,24 @@ def save_checkpoint(
         weights: trained tensors by name.
         optimizer: AdamW over those tensors, in the order of `names`.
         state: JSON values: step, epoch, position, best loss and the like.
+        shards: of several processes, what each has of optimizer and random numbers, as safetensors;
+            `optimizer` is not asked then.
     """
     from safetensors.torch import save_file
 
-    moments = tensors_of(optimizer, names)
-    random = dict(zip(("cpu", "cuda"), random_state(), strict=False))
     with atomic_folder(folder) as temporary:
         save_file(_plain(weights), str(temporary / "trained.safetensors"))
-        save_file(moments, str(temporary / "optimizer.safetensors"))
-        save_file(random, str(temporary / "random.safetensors"))
+        if shards is None:
+            save_file(tensors_of(optimizer, names), str(temporary / "optimizer.safetensors"))
+            save_file(
+                {key.removeprefix(RANDOM): value for key, value in random_state().items()},
+                str(temporary / "random.safetensors"),
+            )
+        else:
+            for number, shard in enumerate(shards):
+                name = shard_name(number, int(state["processes"]))
+                (temporary / name).write_bytes(shard)
         write_json(temporary / "state.json", {"schema": CHECKPOINT_SCHEMA, **state})
-
-
-def random_state() -> list[Any]:
-    """torch's generators as they are: of the CPU and, where there is one, of the GPU."""
-    import torch
-
-    found = [torch.get_rng_state()]
-    return [*found, torch.cuda.get_rng_state()] if torch.cuda.is_available() else found
-
-
-def set_random_state(state: list[Any]) -> None:
-    """Puts torch's generators back to what `random_state` gave."""
-    import torch
-
-    torch.set_rng_state(state[0])
-    if len(state) > 1 and torch.cuda.is_available():
-        torch.cuda.set_rng_state(state[1])
 
 
 def load_checkpoint(
@@ -59,8 +57,32 @@ def load_checkpoint(
     load_weights(folder, weights)
     put_back(optimizer, names, load_file(str(folder / "optimizer.safetensors")))
     random = load_file(str(folder / "random.safetensors"))
-    set_random_state([random[name] for name in ("cpu", "cuda") if name in random])
+    put_random_state({RANDOM + key: value for key, value in random.items()})
     return dict(read_json(folder / "state.json"))
+
+
+def shard_name(number: int, processes: int) -> str:
+    """The file of one process's shard."""
+    return f"rank-{number}-of-{processes}.safetensors"
+
+
+def random_state() -> dict[str, Any]:
+    """The states of torch's random generators."""
+    import torch
+
+    random = {f"{RANDOM}cpu": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        random[f"{RANDOM}cuda"] = torch.cuda.get_rng_state()
+    return random
+
+
+def put_random_state(random: dict[str, Any]) -> None:
+    """Puts what `random_state` gave."""
+    import torch
+
+    torch.set_rng_state(random[f"{RANDOM}cpu"])
+    if f"{RANDOM}cuda" in random and torch.cuda.is_available():
+        torch.cuda.set_rng_state(random[f"{RANDOM}cuda"])
 
 
 def save_weights(folder: Path, weights: dict[str, Any]) -> None:
@@ -73,10 +95,15 @@ def save_weights(folder: Path, weights: dict[str, Any]) -> None:
 
 def load_weights(folder: Path, weights: dict[str, Any]) -> None:
     """Puts saved tensors into the given ones. Raises KeyError when the names differ."""
-    import torch
     from safetensors.torch import load_file
 
-    saved = load_file(str(folder / "trained.safetensors"))
+    put_weights(load_file(str(folder / "trained.safetensors")), weights)
+
+
+def put_weights(saved: dict[str, Any], weights: dict[str, Any]) -> None:
+    """Copies tensors into others of the same names. Raises KeyError when the names differ."""
+    import torch
+
     if set(saved) != set(weights):
         raise KeyError(f"the checkpoint holds other tensors: {sorted(set(saved) ^ set(weights))[:5]}")
     with torch.no_grad():

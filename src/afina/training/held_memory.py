@@ -39,15 +39,17 @@ class HeldMemory:
             trained: tensors' elements trained here; everything: parameters of the base.
         Returns:
             gradient_bytes, optimizer_bytes: measured (a run that went on after its last step counts
-            the gradients by the trained tensors); full_bytes: fp32 gradients and as much state for
-            each parameter of the base; saved: 1 − measured / full_bytes.
+            the gradients by the trained tensors; of several processes both are AdamW's in fp32,
+            undivided); full_bytes: fp32 gradients and as much state for each parameter of the base;
+            saved: 1 − measured / full_bytes.
         """
         gradients = self.gradients or 4 * trained
-        held = gradients + self.states
-        full = round(everything * (4 + self.states / max(trained, 1)))
+        states = self.states or 8 * trained
+        held = gradients + states
+        full = round(everything * (4 + states / max(trained, 1)))
         return {
             "gradient_bytes": gradients,
-            "optimizer_bytes": self.states,
+            "optimizer_bytes": states,
             "full_bytes": full,
             "saved": round(1 - held / full, 4),
         }

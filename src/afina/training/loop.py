@@ -8,26 +8,24 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from afina.data.batches import epoch_order, every_row, group_by_length, make_batch
+from afina.data.batches import epoch_order, group_by_length, make_batch
 from afina.data.chat import Encoded
 from afina.errors import AfinaError
-from afina.inference.states import measuring
 from afina.language import _
 from afina.models.full import follow, trained_weights
 from afina.recipe import Recipe
+from afina.runs.files import read_json
 from afina.runs.folder import Run
 from afina.runs.signals import StopSignal
 from afina.runs.spending import over_budget
 from afina.training.checkpoint import (
     drop_older,
-    load_checkpoint,
     load_weights,
     newest_checkpoint,
+    put_random_state,
     random_state,
-    save_checkpoint,
-    save_weights,
-    set_random_state,
 )
+from afina.training.distributed.ranks import Alone
 from afina.training.held_memory import HeldMemory
 from afina.training.objective import Objective
 from afina.training.optimizer import make_optimizer
@@ -73,15 +71,18 @@ class Trainer:
         objective: Objective,
         validation_objective: Objective,
         sample: Any = None,
+        ranks: Alone | None = None,
     ) -> None:
 
+        self.ranks = ranks or Alone()
+        model = self.ranks.place(model)
         self.run, self.recipe, self.model, self.pad = run, recipe, model, pad
         self.train, self.validation = train, validation
         self.objective, self.validation_objective = objective, validation_objective
         self.sample = sample
         self.progress = Progress()
         self._stop: StopSignal | None = None
-        self._random: list[Any] = []
+        self._random: dict[str, Any] = {}
         self._lengths = [len(item.ids) for item in train.encoded]
         self._known_order: tuple[int, list[list[int]]] | None = None
         first = self._order(0)
@@ -96,12 +97,17 @@ class Trainer:
         # Clipped apart: the head's gradient is the larger one and would shrink the adapter's.
         self._adapter, self._head = list(self.weights.values()), list(objective.parameters().values())
         self.weights |= objective.parameters()
-        self.optimizer, self._names = make_optimizer(self.weights, set(objective.parameters()), recipe)
-        self.optimizer.register_step_post_hook(lambda *_given: follow(model))
-        self.held = HeldMemory(self.optimizer)
+        self.trained_parameters = sum(tensor.numel() for tensor in self.weights.values())
+        optimizer, self._names = make_optimizer(self.weights, set(objective.parameters()), recipe)
+        self.optimizer = self.ranks.optimizer(model, optimizer, self._head)
+        optimizer.register_step_post_hook(lambda *_given: follow(model))
+        self.held = HeldMemory(optimizer)
+        self.base_parameters = 0  # told by whoever loaded the base
 
     def fit(self) -> Progress:
         """Trains to the end, or from the newest checkpoint on; leaves the best weights in the model.
+
+        One of several processes leaves them in the checkpoints, see `take_result`.
 
         Raises:
             Interrupted, Stopped: after a signal, a notice or the end of the budget, with a checkpoint.
@@ -109,12 +115,10 @@ class Trainer:
         """
         import torch
 
-        checkpoints = self.run.path("checkpoints")
-        newest = newest_checkpoint(checkpoints)
+        newest = self.ranks.newest(self.run.path("checkpoints"))
         if newest is not None:
-            state = load_checkpoint(newest, self.weights, self.optimizer, self._names)
+            self._take_progress(self.ranks.load(newest, self.weights, self.optimizer, self._names))
             follow(self.model)
-            self.progress = Progress(**{name: state[name] for name in vars(self.progress)})
             self._forget_lines_after(self.progress.step)
             self.run.say(
                 _("going on after step {step} of {total}").format(
@@ -122,19 +126,37 @@ class Trainer:
                 )
             )
         else:
-            torch.manual_seed(self.recipe.seed)
-            self.run.path("metrics.jsonl").unlink(missing_ok=True)
+            torch.manual_seed(self.recipe.seed + self.ranks.rank)
+            self._forget_lines_after(-1)
         with StopSignal(over_budget(self.run)) as stop:
-            self._stop = stop
+            # Several processes stop between steps, where all of them are at the same place.
+            self._stop = stop if self.ranks.world == 1 else None
             if self._is_validation_due():  # the first one, or one that a stop cut short
                 self._validate(stop)
                 self._save()
             self.model.train()
             while not self._ended():
                 self._step(stop)
+                if self.ranks.world > 1:
+                    self.ranks.agree(stop)
+                    stop.check(self._save)
             self._stop = None
-        if (checkpoints / "best").exists():
-            load_weights(checkpoints / "best", self.weights)
+        return self._take_best() if self.ranks.world == 1 else self.progress
+
+    def take_result(self) -> Progress:
+        """What other processes have trained to the end: the best weights, from the checkpoints."""
+        newest = newest_checkpoint(self.run.path("checkpoints"))
+        assert newest is not None
+        self._take_progress(read_json(newest / "state.json"))
+        return self._take_best()
+
+    def _take_progress(self, state: dict[str, Any]) -> None:
+        self.progress = Progress(**{name: state[name] for name in vars(self.progress)})
+
+    def _take_best(self) -> Progress:
+        best = self.run.path("checkpoints/best")
+        if best.exists():
+            load_weights(best, self.weights)
             follow(self.model)
         self.model.eval()
         return self.progress
@@ -159,7 +181,7 @@ class Trainer:
 
     def rehearse_validation(self, rows: list[int]) -> None:
         """What a validation does with one of its batches, for estimates."""
-        with measuring(self.model):
+        with self.ranks.measuring(self.model):
             batch = make_batch(self.validation.encoded, rows, self.pad, str(self.model.device))
             float(self.validation_objective.loss(self.model, batch))
 
@@ -209,32 +231,28 @@ class Trainer:
         The sum is divided by the step's whole count, so that the number of micro-batches does not
         change the result.
         """
-        import torch
-
         units = self.objective.units(self.train.encoded, rows)
         total, tokens = 0.0, 0
         groups = group_by_length(self._lengths, rows, self.recipe.train.micro_batch_tokens)
-        for number, group in enumerate(groups):
+        for part in self.ranks.share(groups):
             self._may_stop()
-            self.model.dropout_masks.at(self.progress.step, number)
-            batch = make_batch(self.train.encoded, group, self.pad, str(self.model.device))
-            loss = self.objective.loss(self.model, batch) / units
+            self.model.dropout_masks.at(self.progress.step, part.number)
+            batch = make_batch(self.train.encoded, part.rows, self.pad, str(self.model.device))
+            loss = self.ranks.loss(self.objective, self.model, batch) * part.weight / units
             value = float(loss.detach())
             if not math.isfinite(value):
                 what = _("the loss is not finite at step {step}")
-                raise not_finite(what.format(step=self.progress.step + 1), self.train, group)
-            loss.backward()
-            total, tokens = total + value, tokens + batch.tokens
-        for part in (self._adapter, self._head):
-            norm = torch.nn.utils.clip_grad_norm_(part, self.recipe.train.max_grad_norm)
-            if not math.isfinite(float(norm)):
-                what = _("the gradient is not finite at step {step}")
-                raise not_finite(what.format(step=self.progress.step + 1), self.train, rows)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate * group["share"]
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
-        return total, tokens
+                raise not_finite(what.format(step=self.progress.step + 1), self.train, part.rows)
+            self.ranks.backward(loss)
+            total, tokens = total + value, tokens + part.weight * batch.tokens
+        total, all_tokens = self.ranks.add_up(total, tokens)
+        norms = self.ranks.step(
+            self.optimizer, (self._adapter, self._head), rate, self.recipe.train.max_grad_norm
+        )
+        if not all(map(math.isfinite, norms)):
+            what = _("the gradient is not finite at step {step}")
+            raise not_finite(what.format(step=self.progress.step + 1), self.train, rows)
+        return total, round(all_tokens)
 
     def _may_stop(self) -> None:
         """Between micro-batches: a stop leaves the step as if it had not begun; one can take minutes."""
@@ -243,30 +261,33 @@ class Trainer:
 
     def _save_before_step(self) -> None:
         self.optimizer.zero_grad(set_to_none=True)
-        set_random_state(self._random)
+        put_random_state(self._random)
         self._save()
 
     def _validate(self, stop: StopSignal) -> None:
         """Measures the validation loss, keeps the best weights, decides on early stopping."""
         now = self.progress
-        total = 0.0
-        with measuring(self.model):
-            budget = 2 * self.recipe.train.micro_batch_tokens
-            for batch in every_row(self.validation.encoded, self.pad, str(self.model.device), budget):
+        total, budget = 0.0, 2 * self.recipe.train.micro_batch_tokens
+        everything = list(range(len(self.validation.encoded)))
+        lengths = [len(item.ids) for item in self.validation.encoded]
+        with self.ranks.measuring(self.model):
+            for part in self.ranks.share(group_by_length(lengths, everything, budget)):
                 # Stopping here loses only this validation: the next start begins with it.
+                self.ranks.agree(stop)
                 stop.check(self._save if now.validated >= 0 else lambda: None)
-                loss = float(self.validation_objective.loss(self.model, batch))
+                batch = make_batch(self.validation.encoded, part.rows, self.pad, str(self.model.device))
+                loss = float(self.ranks.loss(self.validation_objective, self.model, batch))
                 if not math.isfinite(loss):
                     what = _("the validation loss is not finite after step {step}")
                     raise not_finite(what.format(step=now.step), self.validation, batch.rows)
-                total += loss
-        everything = list(range(len(self.validation.encoded)))
+                total += part.weight * loss
+        (total,) = self.ranks.add_up(total)
         loss = total / self.validation_objective.units(self.validation.encoded, everything)
         now.validated = now.step
         self._write_line("validation", loss, None, None)
         if loss < now.best_loss:
             now.best_loss, now.best_step, now.worse = loss, now.step, 0
-            save_weights(self.run.path("checkpoints/best"), self.weights)
+            self.ranks.keep_best(self.run.path("checkpoints/best"), self.weights)
         else:
             now.worse += 1
         patience = self.recipe.train.patience
@@ -280,18 +301,21 @@ class Trainer:
 
     def _save(self) -> None:
         folder = self.run.path("checkpoints")
-        save_checkpoint(
+        self.ranks.save(
             folder / f"step-{self.progress.step}",
             self.weights,
             self.optimizer,
             self._names,
             vars(self.progress),
         )
-        drop_older(folder)
-        self.run.publish()
+        if self.ranks.first:
+            drop_older(folder)
+            self.run.publish()
 
     def _write_line(self, split: str, loss: float, rate: float | None, speed: float | None) -> None:
         """One line of metrics.jsonl, and the progress line."""
+        if not self.ranks.first:
+            return
         now = self.progress
         line = {
             "step": now.step,
@@ -322,6 +346,8 @@ class Trainer:
     def _forget_lines_after(self, step: int) -> None:
         """Takes back the lines of metrics.jsonl after the checkpoint that training goes on from."""
         path = self.run.path("metrics.jsonl")
+        if not self.ranks.first:
+            return
         lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
         kept = [line for line in lines if _step_of(line) <= step]
         path.write_text("".join(line + "\n" for line in kept), encoding="utf-8")

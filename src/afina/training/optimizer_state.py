@@ -9,7 +9,7 @@ _CONSTANTS = ("qmap1", "qmap2")
 
 
 def tensors_of(optimizer: Any, names: list[str]) -> dict[str, Any]:
-    """The states as `NAME/KEY`, on the CPU; counters as tensors too.
+    """The states as `NAME/KEY`, on the CPU, counters too; of divided tensors, this process's part.
 
     Args:
         names: of the trained tensors, in the order of the optimizer.
@@ -20,7 +20,8 @@ def tensors_of(optimizer: Any, names: list[str]) -> dict[str, Any]:
     for name, parameter in zip(names, _parameters(optimizer), strict=True):
         for key, value in optimizer.state.get(parameter, {}).items():
             if key not in _CONSTANTS:
-                found[f"{name}/{key}"] = torch.as_tensor(value).detach().cpu().contiguous()
+                own = value.to_local() if hasattr(value, "to_local") else torch.as_tensor(value)
+                found[f"{name}/{key}"] = own.detach().cpu().contiguous()
     return found
 
 

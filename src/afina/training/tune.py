@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from dataclasses import dataclass, replace
 from typing import Any
@@ -20,14 +21,18 @@ from afina.language import _
 from afina.metrics.calibration import fit_temperature
 from afina.models.base import FoundBase
 from afina.models.full import save_model
-from afina.models.load import checkpoint_activations, count_parameters, load_model
+from afina.models.load import checkpoint_activations, count_parameters, leave_fast_way, load_model
 from afina.models.tokenizer import Tokens
 from afina.recipe import Recipe
 from afina.runs.files import atomic_folder, read_json, write_json
 from afina.runs.folder import Run
 from afina.runs.signals import StopSignal
 from afina.runs.spending import over_budget
-from afina.training.loop import Trainer, TrainingRows, not_finite, peak_memory
+from afina.training.distributed.engines import check_engine
+from afina.training.distributed.ranks import Alone
+from afina.training.distributed.together import Together
+from afina.training.distributed.torchrun import refuse_torchrun
+from afina.training.loop import Progress, Trainer, TrainingRows, not_finite, peak_memory
 from afina.training.objective import Objective, PooledObjective, TokenObjective
 from afina.training.probe import fit_head, fit_probe
 from afina.training.resources import resolve_auto
@@ -62,45 +67,92 @@ class _Work:
 
 
 def train(run: Run, recipe: Recipe, base: FoundBase, tokens: Tokens) -> None:
-    """Fine-tunes the base model on the run's data; goes on from a checkpoint when there is one."""
+    """Fine-tunes the base model on the run's data; goes on from a checkpoint when there is one.
+
+    Several processes share the steps only: the probe before and the release after are this one's.
+    """
     work = _prepare(run, recipe, base, tokens)
-    model = load_model(base.folder, work.precision, work.bits)
-    start, strengths = _fitted_heads(work, model) if _is_pooled(recipe) else (None, {})
+    if recipe.train.distributed.engine == "none":
+        refuse_torchrun()
+        trainer = _trainer(work)
+        _announce(work, trainer)
+        done = trainer.fit()
+    else:
+        from afina.training.distributed.start import train_together
+
+        check_engine(recipe, work.bits)
+        if _is_pooled(recipe):
+            _fitted_heads(work)
+        train_together(run, recipe, base, tokens)
+        trainer = _trainer(work)
+        done = trainer.take_result()
+    _finish(work, trainer, done)
+
+
+def train_rank(run: Run, recipe: Recipe, base: FoundBase, tokens: Tokens, ranks: Together) -> None:
+    """The part of one of several processes: the steps, up to the last checkpoint."""
+    work = _prepare(run, recipe, base, tokens)
+    trainer = _trainer(work, ranks)
+    _announce(work, trainer)
+    ranks.warn_of_idle(run, trainer)
+    trainer.fit()
+
+
+def _trainer(work: _Work, ranks: Alone | None = None) -> Trainer:
+    """Base, adapter, head and rows, ready to be trained."""
+    ranks, recipe = ranks or Alone(), work.recipe
+    model = load_model(work.base.folder, work.precision, work.bits)
+    start = _fitted_heads(work, model)[0] if _is_pooled(recipe) else None
     of_base = count_parameters(model)
-    tuned = make_trainable(model, recipe, base.id, tokens.pad)
+    tuned = make_trainable(model, recipe, work.base.id, work.tokens.pad)
+    if ranks.divides_base:
+        leave_fast_way(tuned)
     if work.checkpointed:
         checkpoint_activations(tuned)
     objective, checking = _objectives(work, start, str(tuned.device))
     sampler = None
-    if recipe.task.kind != "classify" and recipe.train.samples:
-        sampler = Sampler(run, tokens, work.rows["validation"][: recipe.train.samples])
+    if recipe.task.kind != "classify" and recipe.train.samples and ranks.divides_base:
+        # Each process would have to write as many tokens as the others.
+        work.run.say(_("no answers are sampled while the base is divided among processes"))
+    elif recipe.task.kind != "classify" and recipe.train.samples and ranks.first:
+        sampler = Sampler(work.run, work.tokens, work.rows["validation"][: recipe.train.samples])
     trainer = Trainer(
-        run,
+        work.run,
         recipe,
         tuned,
-        tokens.pad,
+        work.tokens.pad,
         work.encoded["train"],
         work.encoded["validation"],
         objective,
         checking,
         sampler,
+        ranks,
     )
-    trained = sum(tensor.numel() for tensor in trainer.weights.values())
-    everything = of_base + (0 if recipe.adapter.kind == "full" else trained)
-    run.say(
+    trainer.base_parameters = of_base
+    return trainer
+
+
+def _announce(work: _Work, trainer: Trainer) -> None:
+    work.run.say(
         _(
             "training {trained:,} of {all:,} parameters, {rows:,} rows, {steps:,} steps, {precision}"
         ).format(
-            trained=trained,
-            all=everything,
+            trained=trainer.trained_parameters,
+            all=_all_parameters(work, trainer),
             rows=len(work.rows["train"]),
             steps=trainer.total,
             precision=work.precision,
         )
     )
-    done = trainer.fit()
+
+
+def _finish(work: _Work, trainer: Trainer, done: Progress) -> None:
+    """Writes release/ and train.json; the checkpoints have served."""
+    run, objective, strengths = work.run, trainer.objective, {}
+    if _is_pooled(work.recipe):
+        strengths = _fitted_heads(work)[1]
     head = objective.head() if isinstance(objective, PooledObjective) else None
-    temperature = _release(work, tuned, head)
+    temperature = _release(work, trainer.model, head)
     lines = {
         "schema": TRAIN_SCHEMA,
         "rows": len(work.rows["train"]),
@@ -112,11 +164,11 @@ def train(run: Run, recipe: Recipe, base: FoundBase, tokens: Tokens) -> None:
         "seconds": round(done.seconds, 3),
         "tokens": done.tokens,
         "tokens_per_second": round(done.tokens / max(done.seconds, 1e-9), 1),
-        "peak_memory_bytes": peak_memory(),
+        "peak_memory_bytes": max(peak_memory(), _peak_of_metrics(run)),
         "spent": run.meter.spent().as_json() if run.meter is not None else None,
-        "trained_parameters": trained,
-        "all_parameters": everything,
-        "held_memory": trainer.held.against_full(trained, of_base),
+        "trained_parameters": trainer.trained_parameters,
+        "all_parameters": _all_parameters(work, trainer),
+        "held_memory": trainer.held.against_full(trainer.trained_parameters, trainer.base_parameters),
         "temperature": temperature,
         "threshold": 0.5,
         "probe_strength": strengths.get("probe"),
@@ -125,6 +177,18 @@ def train(run: Run, recipe: Recipe, base: FoundBase, tokens: Tokens) -> None:
     }
     write_json(run.path("train.json"), lines)
     shutil.rmtree(run.path("checkpoints"), ignore_errors=True)
+
+
+def _all_parameters(work: _Work, trainer: Trainer) -> int:
+    """Parameters of base and adapter together."""
+    beside = 0 if work.recipe.adapter.kind == "full" else trainer.trained_parameters
+    return trainer.base_parameters + beside
+
+
+def _peak_of_metrics(run: Run) -> int:
+    """The highest memory that the lines of metrics.jsonl name, in bytes."""
+    lines = run.path("metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    return max((int(json.loads(line)["peak_memory_bytes"]) for line in lines), default=0)
 
 
 def _is_pooled(recipe: Recipe) -> bool:
@@ -161,14 +225,16 @@ def _require_every_label(labels: list[str], rows: list[Row]) -> None:
         )
 
 
-def _fitted_heads(work: _Work, model: Any) -> tuple[PooledHead, dict[str, float]]:
+def _fitted_heads(work: _Work, model: Any = None) -> tuple[PooledHead, dict[str, float]]:
     """The head that training starts from, and the inverse strengths of its penalty and the probe's.
 
-    Both are fitted alone on the frozen base; taken from the run when they were fitted already.
+    Both are fitted alone on the frozen base, which is loaded when it is not given; taken from the run
+    when they were fitted already.
     """
     note = work.run.path("probe/probe.json")
     if work.run.path(START).exists() and note.exists():
         return load_head(work.run.path(START)), dict(read_json(note)["strengths"])
+    model = model or load_model(work.base.folder, work.precision, work.bits)
     work.run.say(_("fitting the probe: a linear head on the frozen base"))
     with StopSignal(over_budget(work.run)) as stop:
         features = {
