@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,7 +54,7 @@ def load_head(path: Path) -> PooledHead:
 
 def features_of(
     model: Any,
-    encoded: list[Encoded],
+    encoded: Sequence[Encoded],
     pad: int,
     token_budget: int,
     check: Callable[[int], None] = lambda _tokens: None,

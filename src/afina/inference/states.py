@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -80,7 +80,7 @@ def measuring(model: Any) -> Iterator[None]:
 
 def row_losses(
     model: Any,
-    encoded: list[Encoded],
+    encoded: Sequence[Encoded],
     pad: int,
     token_budget: int,
     check: Callable[[], None] = lambda: None,

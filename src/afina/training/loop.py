@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,7 +37,7 @@ from afina.training.schedule import learning_rate_at
 class TrainingRows:
     """Encoded rows of one split with their ids (for messages) and weights."""
 
-    encoded: list[Encoded]
+    encoded: Sequence[Encoded]
     ids: list[str]
     weights: list[float]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -19,7 +20,7 @@ class Objective(Protocol):
     def loss(self, model: Any, batch: Batch) -> Any:
         """Summed loss in nats of the batch, with its gradient."""
 
-    def units(self, encoded: list[Encoded], rows: list[int]) -> int:
+    def units(self, encoded: Sequence[Encoded], rows: list[int]) -> int:
         """How many terms the loss of these rows has: trained tokens, or rows."""
 
     def parameters(self) -> dict[str, Any]:
@@ -38,7 +39,7 @@ class TokenObjective:
         """Summed over the trained tokens."""
         return token_losses(model, batch).sum()
 
-    def units(self, encoded: list[Encoded], rows: list[int]) -> int:
+    def units(self, encoded: Sequence[Encoded], rows: list[int]) -> int:
         """Trained tokens of these rows."""
         return sum(sum(encoded[row].trained) for row in rows)
 
@@ -73,7 +74,7 @@ class PooledObjective:
         goal = torch.tensor(self._truth[batch.rows], device=self.weight.device)
         return torch.nn.functional.cross_entropy(self.logits(model, batch), goal, reduction="sum")
 
-    def units(self, encoded: list[Encoded], rows: list[int]) -> int:
+    def units(self, encoded: Sequence[Encoded], rows: list[int]) -> int:
         """Rows."""
         return len(rows)
 

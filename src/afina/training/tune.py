@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from afina.data.chat import Encoded, encode_row, question_of
+from afina.data.chat import Encoded, question_of
 from afina.data.roles import Row
 from afina.data.table import read_rows
+from afina.data.token_cache import encode_rows
 from afina.errors import DataError
 from afina.inference.generate import generation_settings
 from afina.inference.label_likelihood import label_logits
@@ -24,7 +27,7 @@ from afina.models.full import save_model
 from afina.models.load import checkpoint_activations, count_parameters, leave_fast_way, load_model
 from afina.models.tokenizer import Tokens
 from afina.recipe import Recipe
-from afina.runs.files import atomic_folder, read_json, write_json
+from afina.runs.files import atomic_folder, read_json, sha256_of, write_json
 from afina.runs.folder import Run
 from afina.runs.signals import StopSignal
 from afina.runs.spending import over_budget
@@ -200,16 +203,13 @@ def _prepare(run: Run, recipe: Recipe, base: FoundBase, tokens: Tokens) -> _Work
     labels = list(read_json(run.path("data/audit.json"))["labels"])
     rows, encoded = {}, {}
     for split in ("train", "validation"):
-        rows[split] = read_rows(run.path(f"data/{split}.parquet"))
-        pieces: list[Encoded] = []
-        ids: list[str] = []
-        weights: list[float] = []
-        for row in rows[split]:
-            for piece in encode_row(tokens, recipe, labels, row):
-                pieces.append(piece)
-                ids.append(row.id)
-                weights.append(row.weight)
-        encoded[split] = TrainingRows(pieces, ids, weights)
+        path = run.path(f"data/{split}.parquet")
+        rows[split] = read_rows(path)
+        pieces, owners = encode_rows(
+            tokens, recipe, labels, rows[split], partial(sha256_of, path), run.say, run.progress
+        )
+        own = [rows[split][number] for number in owners]
+        encoded[split] = TrainingRows(pieces, [row.id for row in own], [row.weight for row in own])
     _require_every_label(labels, rows["train"])
     return _Work(run, recipe, base, tokens, labels, rows, encoded, precision, bits, checkpointed)
 
@@ -263,7 +263,7 @@ def _fitted_heads(work: _Work, model: Any = None) -> tuple[PooledHead, dict[str,
     return start, strengths
 
 
-def _reading(run: Run, encoded: list[Encoded], stop: StopSignal) -> Any:
+def _reading(run: Run, encoded: Sequence[Encoded], stop: StopSignal) -> Any:
     """Shows how far the reading of rows is, and obeys a signal between batches."""
     total = sum(len(item.ids) for item in encoded)
     done = 0

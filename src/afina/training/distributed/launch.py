@@ -97,7 +97,8 @@ class Group:
     def watch(self, stop: StopSignal) -> _Process | None:
         """Until all have ended, or one has failed. Returns that one.
 
-        A signal, or the end of the budget, is handed on; the processes agree on a step after which they save and end.
+        A signal, or the end of the budget, is handed on; the processes agree on a step after which
+        they save and end.
         """
         until: float | None = None
         while True:
