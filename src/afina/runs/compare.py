@@ -25,7 +25,7 @@ from afina.runs.stages import is_done, state_of
 ORDER = ("data", "train", "evaluate", "gate", "release", "report")
 MAIN_METRICS = ("macro_f1", "perplexity")
 State = Literal["done", "waiting", "stopped", "interrupted", "working", "damaged", "empty"]
-_ON_PURPOSE = ("Interrupted", "Stopped", "KeyboardInterrupt", "Abort", "SystemExit")
+_ON_PURPOSE = ("Interrupted", "Stopped", "KeyboardInterrupt", "Unwound", "Abort", "SystemExit")
 _UNREADABLE = (AfinaError, OSError, ValueError, TypeError, KeyError, AttributeError, yaml.YAMLError)
 
 
