@@ -1,10 +1,10 @@
 """Kills a run at random moments, runs it again until it is done, and compares the adapter's hash.
 
-A real `afina run` of the tiny random Llama 3 (with the real tokenizer) is killed with SIGKILL, SIGTERM and
-SIGINT: at start-up, in data, in training, while a checkpoint is written, in evaluation. A round is one run
-with up to six kills. Its adapter and head must have the SHA-256 of the run that nobody killed. Rounds that
-are done are kept in the folder, so that this can be stopped too; at the end one line goes to
-`benchmarks/results/kills.jsonl`.
+A real `afina run` of the tiny random Llama 3 (with the real tokenizer) is killed with SIGKILL, SIGTERM
+and SIGINT: at start-up, in data, in training, while a checkpoint is written, in evaluation. A round is
+one run with up to six kills. Its adapter and head must have the SHA-256 of the run that nobody killed.
+Rounds that are done are kept in the folder, so that this can be stopped too; at the end one line goes
+to `benchmarks/results/kills.jsonl`.
 
     python -m benchmarks.kills [--kills 50] [--folder /tmp/afina-kills] [--seed 13]
 """
@@ -39,7 +39,8 @@ base: '{base}'
 data: {{train: '{rows}', near_duplicate: null, max_length: 64}}
 adapter: {{rank: 4, alpha: 8}}
 train:
-  {{epochs: 6, precision: fp32, learning_rate: 0.003, batch_rows: 8, patience: null, checkpoint_steps: 2}}
+  {{epochs: 6, precision: fp32, learning_rate: 0.003, batch_rows: 8, patience: null,
+  checkpoint_steps: 2}}
 evaluate: {{baselines: []}}
 """
 

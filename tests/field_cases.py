@@ -163,7 +163,7 @@ SPLITS = (
 )
 TALK = ("task.kind=generate",)
 BAD_RATE = ("train.learning_rate=0.05", "train.epochs=4")
-SHORT = ("train.epochs=1", "train.evaluations_per_epoch=1", "seed=21")
+SHORT = ("train.epochs=1", "train.evaluations_per_epoch=1")
 COURSE = of_lines("loss")
 
 FIELDS: dict[str, Case] = {
@@ -428,18 +428,20 @@ FIELDS: dict[str, Case] = {
         lambda run: (checks("verdict")(run), value(run, "gate.json")["passed"]),
         "gate",
     ),
-    "track.mlflow": Case("track.mlflow=null", "track.mlflow=local", tracked("uri"), more=SHORT),
+    "track.mlflow": Case(
+        "track.mlflow=null", "track.mlflow=local", tracked("uri"), more=(*SHORT, "seed=21")
+    ),
     "track.experiment": Case(
         "track.experiment=null",
         "track.experiment=boxes",
         tracked("experiment"),
-        more=(*SHORT, "track.mlflow=local"),
+        more=(*SHORT, "track.mlflow=local", "seed=22"),
     ),
     "track.tensorboard": Case(
         "track.tensorboard=false",
         "track.tensorboard=true",
         lambda run: len(list(run.path("tensorboard").glob("*"))),
-        more=SHORT,
+        more=(*SHORT, "seed=23"),
     ),
 }
 

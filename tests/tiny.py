@@ -61,6 +61,7 @@ class Tiny:
         flow.run.lock()
         try:
             flow.do(stage)
+            flow.finish()
         finally:
             flow.run.unlock()
         return flow.run

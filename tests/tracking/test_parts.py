@@ -186,7 +186,7 @@ def test_without_the_packages_it_is_refused_at_the_start(tiny, monkeypatch) -> N
         ("track.tensorboard=true", "tensorboardX"),
     ):
         monkeypatch.setattr("afina.tracking.live.find_spec", lambda name: None)
-        for name in ("mlflow.tracking", "tensorboardX"):
+        for name in ("mlflow.tracking", "tensorboardX.event_file_writer"):
             monkeypatch.setitem(sys.modules, name, None)
         with pytest.raises(MissingExtra, match=package) as missing:
             Tracking(run, tiny.recipe(setting)).require()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -59,7 +60,7 @@ def serve(folder: Path, port: int) -> subprocess.Popen[bytes]:
 
 def stop(process: subprocess.Popen[bytes]) -> None:
     """Ends the server and its children."""
-    os.killpg(process.pid, 15)
+    os.killpg(process.pid, signal.SIGKILL)  # it takes 20 seconds to say goodbye
     process.wait(timeout=30)
 
 

@@ -70,10 +70,18 @@ def _no_output(why: str) -> AfinaError:
 _signals: list[int] = []
 
 
+class Unwound(KeyboardInterrupt):
+    """A signal, as a kind of its own.
+
+    Where KeyboardInterrupt itself passes through code that a library gives to PyRun_String, Python notes
+    it, and `python -m afina` ends by SIGINT in the end, whatever code it was to leave with.
+    """
+
+
 def _note_signal(number: int, _frame: FrameType | None) -> None:
     """Unwinds as Ctrl-C does. The number is kept: libraries turn the exception into others at times."""
     _signals.append(number)
-    raise KeyboardInterrupt
+    raise Unwound
 
 
 def _silence_libraries() -> None:

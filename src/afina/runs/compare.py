@@ -27,7 +27,15 @@ from afina.runs.stages import is_done, state_of
 ORDER = ("data", "train", "evaluate", "gate", "release", "report")
 MAIN_METRICS = ("macro_f1", "perplexity")
 State = Literal["done", "waiting", "stopped", "interrupted", "working", "damaged", "empty"]
-_ON_PURPOSE = ("Interrupted", "Stopped", "BudgetSpent", "KeyboardInterrupt", "Abort", "SystemExit")
+_ON_PURPOSE = (
+    "Interrupted",
+    "Stopped",
+    "BudgetSpent",
+    "KeyboardInterrupt",
+    "Unwound",
+    "Abort",
+    "SystemExit",
+)
 _UNREADABLE = (AfinaError, OSError, ValueError, TypeError, KeyError, AttributeError, yaml.YAMLError)
 
 
