@@ -8,7 +8,7 @@ DEMO := --set name=demo --set data.limit=800 --set data.max_length=256 --set tra
 	--set train.batch_rows=8 --set train.micro_batch_tokens=512
 PIP_OPTIONS := --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test check bench docs install install-dev clean format
+.PHONY: demo test check bench bench-gpu docs install install-dev clean format
 
 $(VENV)/.base: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Afina needs Python 3.11 or newer; choose one with make PYTHON=python3.11")'
@@ -42,7 +42,12 @@ check: $(VENV)/.dev
 	@$(RUN)/mkdocs build --strict
 
 bench: $(VENV)/.dev
+	@$(RUN)/pip install $(PIP_OPTIONS) trl
 	@$(RUN)/python -m benchmarks
+
+bench-gpu: $(VENV)/.dev
+	@$(RUN)/pip install $(PIP_OPTIONS) trl
+	@$(RUN)/python -m benchmarks.gpu
 
 docs: $(VENV)/.dev
 	@$(RUN)/mkdocs build --strict

@@ -20,6 +20,7 @@ import statistics
 import subprocess
 import sys
 from datetime import date
+from pathlib import Path
 from typing import Any
 
 from benchmarks.heads import RESULTS
@@ -40,7 +41,7 @@ FLAGS = ("avx2", "avx512f", "avx512_bf16", "avx512_vnni", "amx_bf16", "amx_tile"
 def cpu_flags() -> list[str]:
     """Of the flags that matter here, those that this processor has."""
     try:
-        words = open("/proc/cpuinfo", encoding="utf-8").read().split()
+        words = Path("/proc/cpuinfo").read_text(encoding="utf-8").split()
     except OSError:
         return [platform.machine()]
     return [flag for flag in FLAGS if flag in words]
@@ -117,8 +118,8 @@ def known_lines() -> list[dict[str, Any]]:
 def table() -> str:
     """The comparisons as Markdown."""
     lines = [
-        "| Against | Precision | Answers | Rows a second, ours over theirs | Peak memory, ours over theirs "
-        "| Held-out loss, ours minus theirs (nats) | Processor |",
+        "| Against | Precision | Answers | Rows a second, ours over theirs "
+        "| Peak memory, ours over theirs | Held-out loss, ours minus theirs (nats) | Processor |",
         "|---|---|---|---|---|---|---|",
     ]
     for line in known_lines():

@@ -13,6 +13,11 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from afina.language import _
 from afina.recipe_budget import Budget
+from afina.recipe_data import Columns as Columns
+from afina.recipe_data import Data as Data
+from afina.recipe_data import Source as Source
+from afina.recipe_data import Split as Split
+from afina.recipe_data import TestSet as TestSet
 from afina.recipe_distributed import Distributed
 from afina.recipe_rules import faults_between
 from afina.recipe_section import Section as Section
@@ -95,127 +100,6 @@ class Task(Section):
                     positive=self.positive, labels=", ".join(self.labels)
                 )
             )
-        return self
-
-
-class Source(Section):
-    """One source of training rows."""
-
-    source: str = Field(
-        min_length=1,
-        description="builtin:phishing, a file (.jsonl, .csv, .parquet, .txt), a glob, a folder, or "
-        "hf:DATASET[:CONFIG][@SPLIT].",
-    )
-    weight: float = Field(
-        1.0,
-        gt=0,
-        le=100,
-        description="How often a training row of this source is seen in an epoch: 0.5 is a seeded "
-        "half, 2 is twice. Validation and test rows are never repeated.",
-    )
-
-
-class TestSet(Section):
-    """A further test set: never split, never trained on."""
-
-    __test__ = False  # not a pytest class
-
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", description="Its name in reports.")
-    source: str = Field(min_length=1, description="Where its rows are; as in data.train.")
-
-    @field_validator("name")
-    @classmethod
-    def _not_a_split(cls, value: str) -> str:
-        if value in ("train", "validation", "test"):
-            raise ValueError(
-                _("{name!r} is the name of a split; give this set another name").format(name=value)
-            )
-        return value
-
-
-class Split(Section):
-    """How rows are divided. Near-duplicates, and rows with one `group_by` value, stay together."""
-
-    train: float = Field(0.8, gt=0, lt=1, description="Share of the rows that is trained on.")
-    validation: float = Field(
-        0.1, gt=0, lt=1, description="Share that chooses the best checkpoint and the temperature."
-    )
-    test: float = Field(0.1, gt=0, lt=1, description="Share that the evaluation is measured on.")
-    group_by: str | None = Field(
-        None, description="A column whose equal values stay on one side: family, author, source, day."
-    )
-    seed: int | None = Field(
-        None,
-        ge=0,
-        le=2**31 - 1,
-        description="The split's own seed; empty takes the recipe's seed.",
-    )
-
-    @model_validator(mode="after")
-    def _sums_to_one(self) -> Self:
-        total = self.train + self.validation + self.test
-        if abs(total - 1) > 1e-6:
-            raise ValueError(_("train + validation + test must be 1, not {total:g}").format(total=total))
-        return self
-
-
-class Columns(Section):
-    """Which column plays which role; empty ones are found from their names and shown."""
-
-    text: str | None = Field(None, description="The column with the text (classify, text).")
-    label: str | None = Field(None, description="The column with the label (classify).")
-    prompt: str | None = Field(None, description="The column with the prompt (generate).")
-    response: str | None = Field(None, description="The column with the response (generate).")
-    messages: str | None = Field(
-        None, description="The column with a list of {role, content, train} messages (generate)."
-    )
-
-
-def _as_sources(value: Any) -> Any:
-    """`train: file` and `train: [file, {source, weight}]` are short for a list of sources."""
-    entries = value if isinstance(value, list) else [value]
-    return [{"source": entry} if isinstance(entry, str) else entry for entry in entries]
-
-
-class Data(Section):
-    """The rows: where they come from and what is done to them."""
-
-    train: Annotated[list[Source], BeforeValidator(_as_sources)] = Field(
-        min_length=1, description="The source of the rows, or a list of sources with weights."
-    )
-    test: list[TestSet] = Field(
-        default_factory=list, description="Further named test sets, never split nor trained on."
-    )
-    columns: Columns = Field(default_factory=Columns)
-    split: Split = Field(default_factory=Split)
-    max_length: int = Field(
-        2048, ge=16, le=131072, description="Longest row, in tokens, prompt and answer together."
-    )
-    over_long: Literal["cut", "drop"] = Field(
-        "cut",
-        description="A row over max_length: cut shortens the classified text at its end, or takes the "
-        "oldest whole turns from a conversation; drop leaves the row out. Both are counted.",
-    )
-    near_duplicate: float | None = Field(
-        0.8,
-        ge=0.5,
-        le=1.0,
-        description="Rows whose Jaccard similarity is at least this are one cluster: it stays on one "
-        "side of the split, and only the first of rows with equal text is kept. null looks for equal "
-        "text only.",
-    )
-    limit: int | None = Field(
-        None,
-        ge=20,
-        description="Train and validate on this many rows at most, a seeded part stratified by label "
-        "and group. Test sets stay whole.",
-    )
-
-    @model_validator(mode="after")
-    def _names_differ(self) -> Self:
-        names = [test.name for test in self.test]
-        if len(set(names)) != len(names):
-            raise ValueError(_("two test sets have the same name"))
         return self
 
 

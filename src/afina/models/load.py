@@ -74,6 +74,7 @@ def load_model(folder: Path, precision: str, bits: int = 16) -> Any:
             where=str(folder),
             fix=_("copy or download the model again"),
         )
+    _take_gpu_kernels(model)
     if bits not in (4, 8):
         model = model.to(device())
     else:
@@ -82,6 +83,27 @@ def load_model(folder: Path, precision: str, bits: int = 16) -> Any:
     model.eval()
     take_fast_way(model)
     return model
+
+
+def _take_gpu_kernels(model: Any) -> None:
+    """Liger's kernels for norm, rotation and the gated layer, on a GPU, where they are installed.
+
+    Only on this model's own modules. Its losses are not taken: ours never make the full logits.
+    """
+    import importlib.util
+
+    if device() != "cuda" or importlib.util.find_spec("liger_kernel") is None:
+        return
+    from liger_kernel.transformers import apply_liger_kernel_to_llama
+
+    apply_liger_kernel_to_llama(
+        rope=True,
+        rms_norm=True,
+        swiglu=True,
+        cross_entropy=False,
+        fused_linear_cross_entropy=False,
+        model=model,
+    )
 
 
 def take_fast_way(model: Any, masks: Any = None) -> None:
