@@ -4,7 +4,7 @@ Each comparison alternates the two tools, one process after the other, and takes
 second of each pair; the spread is over the pairs. One line a comparison in
 `benchmarks/results/training.jsonl`; what is there for these processor flags is not done again.
 
-    python -m benchmarks.training [--only trl-default …] [--rows 96] [--pairs 3] [--table]
+    python -m benchmarks.training [--only trl-default …] [--rows 96] [--pairs 3]
 
 Also measured: floating-point operations of the linear layers a second over the machine's own rate of
 matrix products at that precision, by the same process.
@@ -115,49 +115,26 @@ def known_lines() -> list[dict[str, Any]]:
     return [json.loads(line) for line in PATH.read_text(encoding="utf-8").splitlines()]
 
 
-def table() -> str:
-    """The comparisons as Markdown."""
-    lines = [
-        "| Against | Precision | Answers | Rows a second, ours over theirs "
-        "| Peak memory, ours over theirs | Held-out loss, ours minus theirs (nats) | Processor |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    for line in known_lines():
-        precision = line["precision"]
-        if precision == "auto":
-            precision = f"auto ({line['resolved']})"
-        lines.append(
-            f"| {line['against']} | {precision} | {line['answers']} | {line['ratio']} "
-            f"({line['ratio_low']}–{line['ratio_high']}, {line['pairs']} pairs) "
-            f"| {line['peak_memory_ratio']} | {line['held_out_loss_difference']:+.3f} "
-            f"| {', '.join(line['cpu_flags'])} |"
-        )
-    return "\n".join(lines)
-
-
 def main() -> None:
-    """Measures what is missing, then prints the table."""
+    """Measures what is missing; `python -m benchmarks.figures` writes the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", nargs="+", default=None)
     parser.add_argument("--rows", type=int, default=96)
     parser.add_argument("--pairs", type=int, default=3)
-    parser.add_argument("--table", action="store_true", help="only print the table of what was measured")
     given = parser.parse_args()
-    if not given.table:
-        RESULTS.mkdir(exist_ok=True)
-        for against, precision, answers in COMPARISONS:
-            name = (against, precision, answers, cpu_flags())
-            known = [
-                (line["against"], line["precision"], line["answers"], line["cpu_flags"])
-                for line in known_lines()
-            ]
-            if name in known or (given.only and against not in given.only):
-                continue
-            line = compare(against, precision, answers, given.rows, given.pairs)
-            with PATH.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(line) + "\n")
-            print(json.dumps(line), flush=True)
-    print(table())
+    RESULTS.mkdir(exist_ok=True)
+    for against, precision, answers in COMPARISONS:
+        name = (against, precision, answers, cpu_flags())
+        known = [
+            (line["against"], line["precision"], line["answers"], line["cpu_flags"])
+            for line in known_lines()
+        ]
+        if name in known or (given.only and against not in given.only):
+            continue
+        line = compare(against, precision, answers, given.rows, given.pairs)
+        with PATH.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+        print(json.dumps(line), flush=True)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from afina.models import load
 from afina.models.dropout import DropoutMasks, zeroed
 from afina.models.fast_decoder import covers
 from afina.models.lora_product import LoraProduct
-from afina.models.packed import common_prefix, pack
+from afina.models.packed import common_prefix, pack, pack_trees
 from afina.recipe import Adapter
 
 WORDS = 211
@@ -173,6 +173,37 @@ def test_with_the_adapter_off_it_is_the_base():
             wanted = model.get_base_model().model(ids).last_hidden_state[0].mean(dim=0)
     assert not torch.allclose(tuned, base)
     torch.testing.assert_close(base[1], wanted, rtol=1e-5, atol=1e-5)
+
+
+def test_continuations_see_their_prompt_and_themselves_only():
+    """States and gradients of a tree are those of each prompt with one continuation, one by one."""
+    prompts = [[5, 9, 17, 4], [8, 3, 3, 12, 60, 61, 7]]
+    branches = [[[21, 22], [23], [24, 25, 26]], [[31], [32, 33]]]
+    model = model_of()
+    fast = load.fast_decoder(model)
+    packed = pack_trees(prompts, branches)
+    states = fast.states(packed)
+    places = iter(zip(packed.starts, packed.lengths, strict=True))
+    together = []
+    for following in branches:
+        next(places)
+        for _branch in following:
+            start, length = next(places)
+            together.append(states[start : start + length])
+    torch.cat(together).square().sum().backward()
+    found = {name: p.grad.clone() for name, p in model.named_parameters() if p.requires_grad}
+    model.zero_grad()
+    alone = []
+    for prompt, following in zip(prompts, branches, strict=True):
+        for branch in following:
+            ids = torch.tensor([prompt + branch])
+            alone.append(fast.states(pack(ids, [ids.shape[1]]))[len(prompt) :])
+    torch.cat(alone).square().sum().backward()
+    torch.testing.assert_close(torch.cat(together), torch.cat(alone), rtol=1e-5, atol=1e-5)
+    largest = max(float(gradient.abs().max()) for gradient in found.values())
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            torch.testing.assert_close(found[name], parameter.grad, rtol=1e-4, atol=1e-4 * largest)
 
 
 def test_row_norms_are_those_of_each_row_alone():

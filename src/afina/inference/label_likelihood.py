@@ -9,8 +9,10 @@ import numpy as np
 
 from afina.data.batches import group_by_length
 from afina.data.chat import Question, encode_answer
+from afina.inference.head_loss import head_losses
 from afina.inference.states import measuring
-from afina.models.load import decoder, output_head
+from afina.models.load import decoder, fast_decoder, output_head
+from afina.models.packed import pack_trees
 from afina.models.tokenizer import Tokens
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -33,12 +35,16 @@ def label_logits(
     import torch
 
     trees = [_tree(tokens, question, text, max_length) for text in texts]
+    fast = fast_decoder(model)
     lengths = [len(tree[0]) for tree in trees]
     scores = np.zeros((len(texts), len(question.labels)))
     with measuring(model):
         for group in group_by_length(lengths, range(len(texts)), token_budget):
             check()
             part = [trees[row] for row in group]
+            if fast is not None:
+                scores[group] = _packed_scores(model, fast, part)
+                continue
             width = max(len(ids) for ids, _prompt, _branches in part)
             device = model.device
             ids = torch.full((len(part), width), tokens.pad, dtype=torch.long)
@@ -68,6 +74,33 @@ def label_logits(
                     picked = torch.log_softmax(logits, dim=-1).gather(1, goal[:, None])
                     scores[group[index], label] = float(picked.sum())
     return scores
+
+
+def _packed_scores(
+    model: Any, fast: Any, trees: list[tuple[list[int], int, list[tuple[int, int]]]]
+) -> Array:
+    """The same by the processor's own way, without any padding; [texts, labels]."""
+    import torch
+
+    packed = pack_trees(
+        [ids[:prompt] for ids, prompt, _branches in trees],
+        [[ids[start:stop] for start, stop in branches] for ids, _prompt, branches in trees],
+    )
+    before: list[int] = []
+    goals: list[int] = []
+    counts: list[int] = []
+    place = iter(zip(packed.starts, packed.lengths, strict=True))
+    for ids, _prompt, branches in trees:
+        begin, length = next(place)
+        for start, stop in branches:
+            own, _length = next(place)
+            before += [begin + length - 1, *range(own, own + stop - start - 1)]
+            goals += ids[start:stop]
+            counts.append(stop - start)
+    packed.wanted = torch.tensor(before)
+    losses = head_losses(output_head(model), fast.states(packed), torch.tensor(goals))
+    sums = [-float(part.double().sum()) for part in losses.split(counts)]
+    return np.array(sums).reshape(len(trees), -1)
 
 
 def _additive(seen: Any, dtype: Any) -> Any:

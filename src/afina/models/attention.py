@@ -30,7 +30,7 @@ class HeadSizes:
 def attend(
     qkv: Any, packed: Packed, sizes: HeadSizes, cos: Any, sin: Any, scale: float
 ) -> tuple[Any, list[Any]]:
-    """Attention of every row to itself and to the prefix.
+    """Attention of every row to itself and to what it goes on from.
 
     Args:
         qkv: queries, keys and values side by side; [tokens, (queries + 2 · keys) · size].
@@ -59,7 +59,7 @@ def attend_backward(
     """Gradient of `attend` by its `qkv`; [tokens, (queries + 2 · keys) · size]."""
     total = (sizes.queries + 2 * sizes.keys) * sizes.size
     result = grad.new_empty(grad.shape[0], total)
-    prefix: list[Any] = []
+    taken: dict[int, tuple[Any, Any]] = {}
     for number in reversed(range(len(packed.groups))):
         group = packed.groups[number]
         q, k, v = kept[3 * number : 3 * number + 3]
@@ -67,28 +67,29 @@ def attend_backward(
         part = grad[group.start : group.stop].view(group.rows, group.length, sizes.queries, sizes.size)
         grads = _gradients(part.transpose(1, 2), q, keys, values, packed, group, scale)
         grad_q, grad_k, grad_v = grads
-        if group.offset:  # what this group takes from the prefix's keys and values
-            for index, given in enumerate((grad_k, grad_v)):
-                share = given[:, :, : group.offset].sum(dim=0, keepdim=True)
-                if len(prefix) <= index:
-                    prefix.append(share)
-                else:
-                    prefix[index] += share
+        if group.offset:  # what this group takes from the keys and values of the one it goes on from
+            shares = [part[:, :, : group.offset].sum(dim=0, keepdim=True) for part in (grad_k, grad_v)]
+            before = taken.get(group.after)
+            taken[group.after] = (
+                (shares[0], shares[1])
+                if before is None
+                else (before[0] + shares[0], before[1] + shares[1])
+            )
             grad_k, grad_v = grad_k[:, :, group.offset :], grad_v[:, :, group.offset :]
-        elif prefix and number == 0:
-            grad_k, grad_v = grad_k + prefix[0], grad_v + prefix[1]
+        if number in taken:
+            grad_k, grad_v = grad_k + taken[number][0], grad_v + taken[number][1]
         _put_heads(result, grad_q, grad_k, grad_v, group, sizes, cos, sin)
     return result
 
 
 def _with_prefix(k: Any, v: Any, kept: list[Any], group: Group) -> tuple[Any, Any]:
-    """Keys and values that a group sees: those of the prefix before its own."""
+    """Keys and values that a group sees: those of the group it goes on from, before its own."""
     if not group.offset:
         return k, v
     rows = group.rows
     return (
-        torch.cat([kept[1].expand(rows, -1, -1, -1), k], dim=2),
-        torch.cat([kept[2].expand(rows, -1, -1, -1), v], dim=2),
+        torch.cat([kept[3 * group.after + 1].expand(rows, -1, -1, -1), k], dim=2),
+        torch.cat([kept[3 * group.after + 2].expand(rows, -1, -1, -1), v], dim=2),
     )
 
 

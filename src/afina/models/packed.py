@@ -14,13 +14,15 @@ class Group:
 
     Attributes:
         start: where the first begins, in packed tokens. rows: how many. length: tokens of each.
-        offset: position of each row's first token: the length of the prefix it goes on from, or 0.
+        offset: position of each row's first token: the length of the group it goes on from, or 0.
+        after: the number of that group, a single row that comes earlier; only asked with an offset.
     """
 
     start: int
     rows: int
     length: int
     offset: int
+    after: int = 0
 
     @property
     def stop(self) -> int:
@@ -104,6 +106,25 @@ def pack(ids: Any, lengths: list[int], prefix: int = 0) -> Packed:
             groups.append(Group(place, 1, own, prefix))
         place += own
     return Packed(torch.cat(pieces), groups, starts, [n - prefix for n in lengths], prefix)
+
+
+def pack_trees(prompts: list[list[int]], branches: list[list[list[int]]]) -> Packed:
+    """Packs prompts with several continuations each: a continuation sees its prompt and itself.
+
+    Returns:
+        `starts` and `lengths` are those of the prompts and continuations in the order given: prompt,
+        its continuations, the next prompt.
+    """
+    pieces: list[int] = []
+    groups: list[Group] = []
+    for prompt, following in zip(prompts, branches, strict=True):
+        root = len(groups)
+        groups.append(Group(len(pieces), 1, len(prompt), 0))
+        pieces += prompt
+        for branch in following:
+            groups.append(Group(len(pieces), 1, len(branch), len(prompt), root))
+            pieces += branch
+    return Packed(torch.tensor(pieces), groups, [g.start for g in groups], [g.length for g in groups])
 
 
 def common_prefix(ids: Any, limit: int) -> int:
