@@ -25,9 +25,9 @@ from afina.runs.prices import price_of
 from afina.training.resources import choose_memory
 
 # Share of the measured matmul rate that whole training steps reach on a CPU: attention, dropout and
-# norms take the rest. Assumed, not fitted: the demo's steps on one machine reached about a quarter at
-# bf16 and, with other work beside it, a third to 0.7 at fp32. So the time shown is rough.
-EFFICIENCY = {"fp32": 0.55, "bf16": 0.22}
+# norms take the rest. Assumed from one machine with other work beside it: rough, as the time shown is;
+# `afina recipe estimate` measures.
+EFFICIENCY = {"fp32": 0.7, "bf16": 0.5}
 
 
 @dataclass(frozen=True)
