@@ -201,7 +201,9 @@ class Workflow:
 
     def finish(self, error: BaseException | None = None) -> None:
         """Sends what is still to be tracked, and how the work ended."""
-        self.tracking.finish(error, report="report" in self._seen and not self.reveal)
+        written = "report" in self._seen and not self.reveal
+        masked = error is None and self._report_stands((False,))
+        self.tracking.finish(error, report=written or masked)
 
     def do(self, name: str) -> bool:
         """Does one stage if it needs doing, after those it reads. Returns whether anything was done."""
@@ -258,7 +260,7 @@ class Workflow:
             forget(self.run, self.stage("release"))
         return (not self._report_stands() and self.do("report")) or worked
 
-    def _report_stands(self) -> bool:
+    def _report_stands(self, revealed: tuple[bool, ...] = (False, True)) -> bool:
         """Whether there is a report of these results, and nobody asked for another language.
 
         One that was asked for in another language, or unmasked, is not written over by `afina run`.
@@ -266,7 +268,7 @@ class Workflow:
         return not self.language and any(
             is_done(self.run, "report", stage_key(self.run, self._report_stage(language, reveal)))
             for language in LANGUAGES
-            for reveal in (False, True)
+            for reveal in revealed
         )
 
     def passed(self) -> bool:

@@ -14,7 +14,7 @@ from tests.cli.conftest import environment
 COMMANDS = (
     "run", "train", "evaluate", "gate", "release", "report", "chat", "doctor", "data build",
     "recipe check", "recipe new", "recipe explain", "runs list", "runs show", "runs compare",
-    "runs clean", "base install", "base show",
+    "runs clean", "base install", "base show", "recipe estimate", "export", "prices list", "prices copy",
 )  # fmt: skip
 HEAVY = ("torch", "transformers", "pydantic", "numpy", "sklearn", "pyarrow", "afina.recipe")
 

@@ -34,9 +34,10 @@ class _Invented(Answers):
         return np.asarray(self.probabilities(model, test).argmax(axis=1))
 
     def losses(self, model: str, test: TestRows) -> Array:
-        """Random losses of ten tokens a row; [rows, 2]."""
+        """Random losses of ten tokens and forty bytes a row; [rows, 3]."""
         random = np.random.default_rng(len(model))
-        return np.stack([random.gamma(9.0, 2.0, len(test.rows)), np.full(len(test.rows), 10.0)], axis=1)
+        losses = random.gamma(9.0, 2.0, len(test.rows))
+        return np.stack([losses, np.full_like(losses, 10.0), np.full_like(losses, 40.0)], axis=1)
 
 
 def rehearse(run: Run, recipe: Recipe) -> dict[str, float]:
