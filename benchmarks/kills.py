@@ -77,12 +77,12 @@ class Killer:
         begun = time.monotonic()
         while not reached():
             if process.poll() is not None or time.monotonic() - begun > LONGEST_SECONDS:
-                _out, err = process.communicate(timeout=LONGEST_SECONDS)
+                _out, err = _ended(process)
                 assert process.returncode == 0, err
                 return False
             time.sleep(0.0005)
         process.send_signal(number)
-        out, err = process.communicate(timeout=LONGEST_SECONDS)
+        out, err = _ended(process)
         code = process.returncode
         if code == 0:
             return False  # it was faster
@@ -98,7 +98,7 @@ class Killer:
     def finish(self) -> str:
         """Runs to the end. Returns the SHA-256 of adapter and head."""
         process = self.start()
-        _out, err = process.communicate(timeout=LONGEST_SECONDS)
+        _out, err = _ended(process)
         assert process.returncode == 0, err
         assert not list(self.run.rglob("*.part")), "nothing half-written is left"
         digest = hashlib.sha256()
@@ -128,6 +128,16 @@ class Killer:
         path = self.run / "events.jsonl"
         lines = path.read_text().splitlines() if path.exists() else []
         return sum('"stage started"' in line and f'"{stage}"' in line for line in lines)
+
+
+def _ended(process: subprocess.Popen[str]) -> tuple[str, str]:
+    """What a process wrote, once it has ended; one that does not end is not left behind."""
+    try:
+        return process.communicate(timeout=LONGEST_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.communicate()
+        raise
 
 
 def prepare(folder: Path, base: Path | None = None, rows: int = 120) -> None:
