@@ -264,6 +264,7 @@ FIELDS: dict[str, Case] = {
     "adapter.rank": Case("adapter.rank=4", "adapter.rank=2", trained("trained_parameters")),
     "adapter.alpha": Case("adapter.alpha=8", "adapter.alpha=16", COURSE),
     "adapter.dropout": Case("adapter.dropout=0.1", "adapter.dropout=0.0", COURSE),
+    "adapter.weight": Case("adapter.weight=1.0", "adapter.weight=0.5", trained("adapter_weight")),
     "adapter.targets": Case(
         "adapter.targets=all-linear", "adapter.targets=[q_proj]", trained("trained_parameters")
     ),

@@ -120,6 +120,13 @@ class Adapter(Section):
         description="Adapted layers: all-linear, or a list of q_proj, k_proj, v_proj, o_proj, "
         "gate_proj, up_proj, down_proj.",
     )
+    weight: Literal["auto"] | Annotated[float, Field(gt=0, le=1)] = Field(
+        "auto",
+        description="How much of the trained adapter is released, between the base (0) and all of it "
+        "(1). auto, for a pooled head: the least of 0.25, 0.5, 0.75 and 1 whose accuracy on the "
+        "validation rows is within one standard error of the best, since less of it holds better on "
+        "sources never seen; else 1.",
+    )
 
     @field_validator("targets")
     @classmethod

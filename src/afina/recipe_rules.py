@@ -36,6 +36,8 @@ def faults_between(recipe: Recipe) -> list[str]:
         faults.append("train.head_strength: " + _("belongs to kind classify with head: pooled"))
     faults += _tracking_faults(recipe.track)
     faults += _full_faults(recipe) if recipe.adapter.kind == "full" else []
+    if recipe.adapter.kind == "dora" and recipe.adapter.weight not in ("auto", 1):
+        faults.append("adapter.weight: " + _("a DoRA adapter cannot be given a weight"))
     faults += distributed_faults(recipe)
     for number, limit in enumerate(recipe.gate):
         fault = _limit_fault(recipe, limit)

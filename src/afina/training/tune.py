@@ -31,6 +31,7 @@ from afina.runs.files import atomic_folder, read_json, sha256_of, write_json
 from afina.runs.folder import Run
 from afina.runs.signals import StopSignal
 from afina.runs.spending import over_budget
+from afina.training.adapter_weight import FEWEST_ROWS, keep_weight, least_good_weight, try_weights
 from afina.training.distributed.engines import check_engine
 from afina.training.distributed.ranks import Alone
 from afina.training.distributed.together import Together
@@ -155,6 +156,7 @@ def _finish(work: _Work, trainer: Trainer, done: Progress) -> None:
     if _is_pooled(work.recipe):
         strengths = _fitted_heads(work)[1]
     head = objective.head() if isinstance(objective, PooledObjective) else None
+    weight, accuracies = _weigh(work, trainer.model, head)
     temperature = _release(work, trainer.model, head)
     lines = {
         "schema": TRAIN_SCHEMA,
@@ -172,6 +174,8 @@ def _finish(work: _Work, trainer: Trainer, done: Progress) -> None:
         "trained_parameters": trainer.trained_parameters,
         "all_parameters": _all_parameters(work, trainer),
         "held_memory": trainer.held.against_full(trainer.trained_parameters, trainer.base_parameters),
+        "adapter_weight": weight,
+        "validation_accuracy_by_weight": accuracies,
         "temperature": temperature,
         "threshold": 0.5,
         "probe_strength": strengths.get("probe"),
@@ -282,6 +286,39 @@ def _objectives(work: _Work, start: PooledHead | None, device: str) -> tuple[Obj
         return TokenObjective(), TokenObjective()
     objective = PooledObjective(start, work.truth("train"), device)
     return objective, objective.with_truth(work.truth("validation"))
+
+
+def _weigh(work: _Work, tuned: Any, head: PooledHead | None) -> tuple[float, dict[str, float] | None]:
+    """Makes the adapter the share of it that is released. Returns that, and what the choice rests on."""
+    adapter, rows = work.recipe.adapter, len(work.rows["validation"])
+    if adapter.weight != "auto":
+        keep_weight(tuned, adapter.weight)
+        return adapter.weight, None
+    if head is None or adapter.kind not in ("lora", "rslora") or rows < FEWEST_ROWS:
+        return 1.0, None
+    work.run.say(_("choosing how much of the adapter is released"))
+    budget, encoded = 2 * work.recipe.train.micro_batch_tokens, work.encoded["validation"].encoded
+    with StopSignal() as stop:
+        logits = try_weights(
+            tuned,
+            lambda: head.logits(
+                features_of(tuned, encoded, work.tokens.pad, budget, lambda _tokens: stop.check())
+            ),
+        )
+    truth = work.truth("validation")
+    weight = least_good_weight(logits, truth)
+    keep_weight(tuned, weight)
+    accuracies = {
+        f"{one:g}": round(float((given.argmax(axis=1) == truth).mean()), 4)
+        for one, given in logits.items()
+    }
+    shown = ", ".join(f"{one}: {value:.3f}" for one, value in accuracies.items())
+    work.run.say(
+        _("released weight of the adapter: {weight:g} (validation accuracy by weight: {shown})").format(
+            weight=weight, shown=shown
+        )
+    )
+    return weight, accuracies
 
 
 def _release(work: _Work, tuned: Any, head: PooledHead | None) -> float:

@@ -1,0 +1,68 @@
+"""How much of an adapter is released: the rule on known answers, and the adapter that comes of it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from afina.training.adapter_weight import least_good_weight, try_weights
+from tests.models.test_fast_decoder import batch_of, model_of
+from tests.tiny import Tiny, value
+
+
+def logits(wrong: int, rows: int = 100):
+    """Logits of two labels whose first `wrong` rows are wrong; the truth is label 0."""
+    found = np.tile([1.0, 0.0], (rows, 1))
+    found[:wrong] = [0.0, 1.0]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("wrong", "weight"),
+    [
+        ((1, 1, 1, 1), 0.25),  # all the same: the least
+        ((2, 1, 1, 1), 0.25),  # one row is one standard error
+        ((4, 2, 1, 1), 0.5),  # three more wrong rows are more than the root of three
+        ((20, 15, 10, 2), 1.0),
+        ((20, 1, 10, 12), 0.5),  # the best is not all of it
+    ],
+)
+def test_the_least_weight_within_one_standard_error_is_taken(wrong, weight):
+    given = {w: logits(n) for w, n in zip((0.25, 0.5, 0.75, 1.0), wrong, strict=True)}
+    assert least_good_weight(given, np.zeros(100, dtype=int)) == weight
+
+
+def test_each_weight_is_tried_and_all_of_the_adapter_is_left_in_place():
+    from afina.inference.states import mean_states
+
+    model = model_of().eval()
+    batch = batch_of([9, 12])
+    with torch.no_grad():
+        whole = mean_states(model, batch)
+        found = try_weights(model, lambda: mean_states(model, batch).numpy())
+        assert torch.equal(mean_states(model, batch), whole)
+        for module in model.modules():
+            if isinstance(getattr(module, "scaling", None), dict):
+                module.scaling["default"] *= 0.5
+        from afina.models.load import take_fast_way
+
+        take_fast_way(model)
+        half = mean_states(model, batch)
+    np.testing.assert_allclose(found[1.0], whole, rtol=1e-6)
+    np.testing.assert_allclose(found[0.5], half, rtol=1e-5, atol=1e-6)
+    assert not np.allclose(found[0.25], found[0.5])
+
+
+def test_the_released_adapter_is_the_share_itself(tmp_path, llama3_folder, llama3):
+    tiny = Tiny(tmp_path, llama3_folder, llama3)
+    more = ("train.patience=null", "train.epochs=1")
+    runs = [
+        tiny.run(*more, f"adapter.weight={weight}", runs=f"runs{weight}") for weight in ("1.0", "0.5")
+    ]
+    assert [value(run, "train.json")["adapter_weight"] for run in runs] == [1.0, 0.5]
+    whole, half = (load_file(str(run.path("release/adapter/adapter_model.safetensors"))) for run in runs)
+    for name, tensor in whole.items():
+        factor = 0.5 if "lora_B" in name else 1.0
+        torch.testing.assert_close(half[name], factor * tensor)
