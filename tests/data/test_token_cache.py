@@ -7,7 +7,7 @@ import pytest
 from afina.data import token_cache
 from afina.data.chat import encode_row
 from afina.data.roles import Row
-from afina.data.token_cache import CachedRows, encode_rows, forget_tokens
+from afina.data.token_cache import CachedRows, encode_rows
 from afina.recipe_file import parse_recipe
 from afina.runs.store import cache_folder
 
@@ -109,9 +109,3 @@ def test_a_cache_that_cannot_be_written_is_said_and_done_without(
     assert (list(pieces), owners) == wanted(llama3, recipe, rows)
     assert len(said) == 1
     assert "not kept" in said[0]
-
-
-def test_what_is_cached_can_be_removed(small_blocks, llama3):
-    encoded(llama3, recipe_of("{kind: classify}"), rows_of("classify"))
-    assert forget_tokens() > 0
-    assert forget_tokens() == 0

@@ -8,7 +8,6 @@ run's folder.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, overload
@@ -90,14 +89,6 @@ def encode_rows(
         np.concatenate([block["trained"] for block in blocks]),
         np.concatenate([block["ends"] + start for block, start in zip(blocks, before, strict=True)]),
     ), np.concatenate([block["rows"] for block in blocks]).tolist()
-
-
-def forget_tokens() -> int:
-    """Removes all that is cached. Returns how many bytes that freed."""
-    folder = cache_folder() / "tokens"
-    freed = sum(file.stat().st_size for file in folder.rglob("*.safetensors"))
-    shutil.rmtree(folder, ignore_errors=True)
-    return freed
 
 
 def _blocks(
