@@ -179,7 +179,7 @@ def test_continuations_see_their_prompt_and_themselves_only():
     """States and gradients of a tree are those of each prompt with one continuation, one by one."""
     prompts = [[5, 9, 17, 4], [8, 3, 3, 12, 60, 61, 7]]
     branches = [[[21, 22], [23], [24, 25, 26]], [[31], [32, 33]]]
-    model = model_of()
+    model = model_of(torch.float64)
     fast = load.fast_decoder(model)
     packed = pack_trees(prompts, branches)
     states = fast.states(packed)
@@ -199,11 +199,11 @@ def test_continuations_see_their_prompt_and_themselves_only():
             ids = torch.tensor([prompt + branch])
             alone.append(fast.states(pack(ids, [ids.shape[1]]))[len(prompt) :])
     torch.cat(alone).square().sum().backward()
-    torch.testing.assert_close(torch.cat(together), torch.cat(alone), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(torch.cat(together), torch.cat(alone), rtol=1e-9, atol=1e-9)
     largest = max(float(gradient.abs().max()) for gradient in found.values())
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            torch.testing.assert_close(found[name], parameter.grad, rtol=1e-4, atol=1e-4 * largest)
+            torch.testing.assert_close(found[name], parameter.grad, rtol=1e-9, atol=1e-9 * largest)
 
 
 def test_row_norms_are_those_of_each_row_alone():

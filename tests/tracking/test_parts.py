@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as some
 
 from afina.errors import MissingExtra, RecipeError
@@ -39,6 +39,8 @@ def test_a_long_value_says_that_it_is_cut_and_where_it_is_whole() -> None:
 
 @settings(deadline=None)
 @given(some.text(max_size=400), some.text(max_size=400))
+@example("0/.", "")
+@example("../a/./b", "./")
 def test_names_are_such_as_mlflow_takes_and_stay_apart(one: str, other: str) -> None:
     from mlflow.utils.validation import _validate_metric_name
 

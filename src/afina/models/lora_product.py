@@ -125,7 +125,7 @@ class LoraProduct:
             rate: of the dropout. wants_input: whether the input's gradient is needed.
             rows: adds squared norms by row, for private training; None where it is not asked for.
         Returns:
-            [tokens, in], or None when not wanted; and fp32 gradients in the order of `trained`.
+            [tokens, in], or None when not wanted; and gradients in the order and precision of `trained`.
         """
         self._write_b()
         kept_share = 1.0 if kept.mask is None else 1 - rate
@@ -137,14 +137,14 @@ class LoraProduct:
             grad_x += low if kept.mask is None else zeroed(low, kept.mask)
         else:
             through = grad @ self._whole[:, self.inputs :]
-        grad_a = (through.T @ kept.dropped).float().div_(kept_share)
+        grad_a = through.T @ kept.dropped
         grads = []
         for part in self.parts:
             if part.a is None:
                 continue
             out = grad[:, part.rows]
             inner = kept.inner[:, part.columns]
-            grads.append(grad_a[part.columns].to(part.a.dtype))
+            grads.append(grad_a[part.columns].to(part.a.dtype).div_(kept_share))
             grads.append((out.T @ inner).to(part.b.dtype).mul_(part.scale))
             if rows is not None:
                 rows.add(through[:, part.columns] / kept_share, kept.dropped)

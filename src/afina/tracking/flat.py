@@ -48,7 +48,9 @@ def shortened(text: str, longest: int = LONGEST_VALUE) -> str:
 def safe_name(name: str) -> str:
     """A name of the characters that MLflow takes; a digest keeps apart what replacing made equal."""
     safe = re.sub(r"[^\w.:\- /]", "_", name)
-    safe = re.sub(r"/+", "/", safe).strip("/ ") or "_"
+    # As a path the name must stay itself: no empty, "." or ".." part.
+    parts = [part for part in safe.strip("/ ").split("/") if part not in ("", ".", "..")]
+    safe = "/".join(parts) or "_"
     if safe == name and len(safe) <= LONGEST_NAME:
         return safe
     digest = hashlib.sha256(name.encode()).hexdigest()[:8]
