@@ -23,12 +23,15 @@ from afina.models.tokenizer import Tokens
 from afina.recipe import Recipe
 from afina.runs.folder import Run
 from afina.training import tune
+from afina.training.adapter_weight import WEIGHTS as SHARES
 from afina.training.checkpoint import save_weights
 from afina.training.loop import Trainer, TrainingRows, peak_memory
 from afina.training.objective import PooledObjective
 from afina.training.probe import STRENGTHS, fit_head, fit_probe
+from afina.training.release import chooses_weight, release, validation_logits
 from afina.training.sampler import Sampler
 from afina.training.trainable import make_trainable
+from afina.training.work import is_pooled, prepare
 
 FEWEST, MOST = 3, 12  # batches that are timed for one part
 MOST_FITTED = 2000  # rows that the probe is fitted to here; its time grows with the rows
@@ -146,11 +149,11 @@ def rehearse(run: Run, recipe: Recipe, base: FoundBase, tokens: Tokens, limit: f
     """
     seconds: dict[str, float] = {}
     began = time.perf_counter()
-    work = tune._prepare(run, recipe, base, tokens)
+    work = prepare(run, recipe, base, tokens)
     model = load_model(base.folder, work.precision, work.bits)
     seconds["loading"] = time.perf_counter() - began
     start = None
-    if tune._is_pooled(recipe):
+    if is_pooled(recipe):
         start, seconds["probe"] = _probe(work, model, limit / 4)
     began = time.perf_counter()
     tuned = make_trainable(model, recipe, base.id, tokens.pad)
@@ -274,7 +277,7 @@ def _release(work: Any, tuned: Any, head: PooledHead | None) -> float:
     by_length = sorted(range(len(encoded)), key=lambda row: len(encoded[row].ids))
     rows = len(work.rows["validation"])
     if rows != len(encoded) or rows <= 24:
-        return took(lambda: tune._release(work, tuned, head))
+        return took(lambda: release(work, tuned, head))
     chosen = [by_length[int(place)] for place in np.linspace(0, rows - 1, 24)]
     few = replace(
         work,
@@ -288,9 +291,9 @@ def _release(work: Any, tuned: Any, head: PooledHead | None) -> float:
             ),
         },
     )
-    whole = took(lambda: tune._release(few, tuned, head))
     if work.recipe.task.kind != "classify":
-        return whole
-    asking = took(lambda: tune._temperature(few, tuned, head))
+        return took(lambda: release(few, tuned, head))
+    reading = took(lambda: validation_logits(few, tuned, head))
+    writing = took(lambda: release(few, tuned, head, np.zeros((len(chosen), len(work.labels)))))
     share = sum(len(item.ids) for item in encoded) / sum(len(encoded[row].ids) for row in chosen)
-    return max(0.0, whole - asking) + asking * share
+    return writing + reading * share * (len(SHARES) if chooses_weight(work) else 1)
