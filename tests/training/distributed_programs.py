@@ -1,7 +1,7 @@
 """What the processes of tests/training/test_distributed.py do: several engines, one start of Python.
 
 python -m tests.training.distributed_programs JOB, in each process; JOB is a JSON list of
-{run, name, number, base, stop_at}: the runs that are trained one after the other.
+{run, name, number, base, stop_at, to_the_end}: the runs that are trained one after the other.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def main(jobs: list[dict]) -> None:
         base = FoundBase(**{**job["base"], "folder": Path(job["base"]["folder"])})
         tokens = tokens or load_tokens(base.folder)
         recipe = run.recipe()
-        for StoppedAt.step in (*job["stop_at"], None):
+        for StoppedAt.step in (*job["stop_at"], *([None] if job["to_the_end"] else [])):
             try:
                 tune.train_rank(run, recipe, base, tokens, ranks_of(recipe))
             except Ends:

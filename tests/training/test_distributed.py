@@ -94,7 +94,7 @@ def in_processes(folder: Path, jobs: list[dict], processes: int = 2) -> None:
     assert [process.returncode for process in started] == [0] * processes, "\n".join(said)[-6000:]
 
 
-def job(flow: Workflow, *stop_at: int) -> dict:
+def job(flow: Workflow, *stop_at: int, to_the_end: bool = True) -> dict:
     run = flow.run
     return {
         "run": str(run.root),
@@ -102,6 +102,7 @@ def job(flow: Workflow, *stop_at: int) -> dict:
         "number": run.number,
         "base": flow.base.as_json(),
         "stop_at": stop_at,
+        "to_the_end": to_the_end,
     }
 
 
@@ -224,6 +225,30 @@ def test_a_killed_process_is_named_and_the_run_goes_on_to_the_same_bits(tiny, al
     assert any("going on after step" in line for line in said)
     assert metrics(again.run) == metrics(reference)
     assert adapter_hash(again.run) == adapter_hash(reference)
+
+
+def test_three_processes_go_on_where_two_ended(tiny, alone, alone_plain, tmp_path_factory):
+    """The losses stay those of one process, whose work is only divided in another way."""
+    folder = tmp_path_factory.mktemp("grown")
+    flows = {
+        engine: prepared(tiny, alone, *ENGINES[engine], *TWO, runs=f"{engine}-grown")
+        for engine in ("ddp", "fsdp")
+    }
+    in_processes(folder / "two", [job(flow, 5, to_the_end=False) for flow in flows.values()])
+    for flow in flows.values():
+        newest = newest_checkpoint(flow.run.path("checkpoints"))
+        assert newest is not None
+        assert newest.name == "step-4"
+    in_processes(folder / "three", [job(flow) for flow in flows.values()], 3)
+    for engine, flow in flows.items():
+        reference = alone_plain if engine == "fsdp" else alone
+        for split in ("train", "validation"):
+            torch.testing.assert_close(
+                torch.tensor(losses(flow.run, split)),
+                torch.tensor(losses(reference, split)),
+                rtol=1e-5,
+                atol=1e-6,
+            )
 
 
 def test_more_or_fewer_processes_take_over_or_refuse(runs, tiny, alone, tmp_path_factory):

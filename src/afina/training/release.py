@@ -1,0 +1,156 @@
+"""What a training releases: how much of its adapter, its head, and the settings of inference."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from afina.data.chat import question_of
+from afina.inference.generate import generation_settings
+from afina.inference.label_likelihood import label_logits
+from afina.inference.pooled import PooledHead, features_of
+from afina.inference.settings import InferenceSettings, write_settings
+from afina.language import _
+from afina.metrics.calibration import fit_temperature
+from afina.models.full import save_model
+from afina.runs.files import atomic_folder
+from afina.runs.signals import StopSignal
+from afina.training.adapter_weight import FEWEST_ROWS, keep_weight, least_good_weight, try_weights
+from afina.training.work import Work, is_pooled
+
+Array = np.ndarray[Any, np.dtype[Any]]
+WEIGHTS = "model"  # in release/, after full fine-tuning
+
+
+@dataclass(frozen=True)
+class Weighed:
+    """The share of the adapter that is released, and what the choice rests on, if there was one.
+
+    Attributes:
+        weight: 1 is all of the adapter. accuracies: on the validation rows, by weight.
+        logits: of the validation rows with the released share; [rows, labels].
+    """
+
+    weight: float
+    accuracies: dict[str, float] | None = None
+    logits: Array | None = None
+
+
+def chooses_weight(work: Work) -> bool:
+    """Whether shares of the adapter are tried: for an adapter that adds, under a pooled head."""
+    adapter = work.recipe.adapter
+    tried = adapter.weight == "auto" and adapter.kind in ("lora", "rslora") and is_pooled(work.recipe)
+    return tried and len(work.rows["validation"]) >= FEWEST_ROWS
+
+
+def weigh(work: Work, tuned: Any, head: PooledHead | None) -> Weighed:
+    """Makes the adapter the share of it that is released."""
+    if head is None or not chooses_weight(work):
+        wanted = work.recipe.adapter.weight
+        weight = 1.0 if wanted == "auto" else wanted
+        keep_weight(tuned, weight)
+        return Weighed(weight)
+    work.run.say(_("choosing how much of the adapter is released"))
+    with StopSignal() as stop:
+        logits = try_weights(
+            tuned, lambda: validation_logits(work, tuned, head, lambda _tokens: stop.check())
+        )
+    truth = work.truth("validation")
+    weight = least_good_weight(logits, truth)
+    keep_weight(tuned, weight)
+    accuracies = {
+        f"{one:g}": round(float((given.argmax(axis=1) == truth).mean()), 4)
+        for one, given in logits.items()
+    }
+    shown = ", ".join(f"{one}: {value:.3f}" for one, value in accuracies.items())
+    work.run.say(
+        _("released weight of the adapter: {weight:g} (validation accuracy by weight: {shown})").format(
+            weight=weight, shown=shown
+        )
+    )
+    return Weighed(weight, accuracies, logits[weight])
+
+
+def validation_logits(
+    work: Work, tuned: Any, head: PooledHead | None, check: Callable[[int], None] = lambda _tokens: None
+) -> Array:
+    """Label logits of the validation rows; [rows, labels]. `check` is called before each batch."""
+    budget = 2 * work.recipe.train.micro_batch_tokens
+    if head is not None:
+        encoded = work.encoded["validation"].encoded
+        return head.logits(features_of(tuned, encoded, work.tokens.pad, budget, check))
+    question = question_of(work.recipe, work.labels)
+    texts = [row.text for row in work.rows["validation"]]
+    return label_logits(tuned, work.tokens, question, texts, work.recipe.data.max_length, budget)
+
+
+def release(work: Work, tuned: Any, head: PooledHead | None, logits: Array | None = None) -> float:
+    """Writes release/: adapter or model, tokenizer, head, inference.json. Returns the temperature.
+
+    Args:
+        logits: of the validation rows, where they are known already; [rows, labels].
+    """
+    run, recipe = work.run, work.recipe
+    if recipe.adapter.kind == "full":
+        with atomic_folder(run.path(f"release/{WEIGHTS}")) as folder:
+            save_model(tuned, work.tokens, folder)
+    else:
+        with atomic_folder(run.path("release/adapter")) as folder:
+            # Embeddings are not trained; asked to decide by itself, peft looks for the base on the Hub.
+            tuned.save_pretrained(str(folder), save_embedding_layers=False)
+            work.tokens.tokenizer.save_pretrained(str(folder))
+            (folder / "README.md").unlink(missing_ok=True)  # peft's empty card; the release has its own
+    settings = _settings_of(work)
+    if recipe.task.kind == "classify":
+        settings = replace(settings, temperature=_temperature(work, tuned, head, logits))
+    if head is not None:
+        head.save(run.path("release/head.safetensors"))
+    write_settings(run.path("release/inference.json"), settings)
+    return settings.temperature
+
+
+def _settings_of(work: Work) -> InferenceSettings:
+    recipe, task = work.recipe, work.recipe.task
+    positive = task.positive or (work.labels[-1] if len(work.labels) == 2 else None)
+    if is_pooled(recipe):
+        head: dict[str, Any] | None = {"kind": "pooled", "path": "head.safetensors"}
+    else:
+        head = {"kind": "tokens"} if task.kind == "classify" else None
+    instruction = (
+        question_of(recipe, work.labels).instruction if task.kind == "classify" else task.instruction
+    )
+    return InferenceSettings(
+        base={
+            "model": recipe.base.model,
+            "id": work.base.id,
+            "revision": work.base.revision,
+            "sha256": work.base.sha256,
+        },
+        adapters=[] if recipe.adapter.kind == "full" else [{"path": "adapter", "weight": 1.0}],
+        kind=task.kind,
+        head=head,
+        template=work.tokens.template,
+        date=work.tokens.date,
+        labels=work.labels,
+        positive=positive,
+        instruction=instruction,
+        threshold=0.5,
+        temperature=1.0,
+        max_length=recipe.data.max_length,
+        precision=work.precision,
+        bits=work.bits,
+        generation=generation_settings(work.tokens),
+        weights=WEIGHTS if recipe.adapter.kind == "full" else None,
+    )
+
+
+def _temperature(work: Work, tuned: Any, head: PooledHead | None, logits: Array | None) -> float:
+    """The temperature that fits the validation rows; 1 for a handful of rows, which fit anything."""
+    if len(work.rows["validation"]) < FEWEST_ROWS:
+        return 1.0
+    if logits is None:
+        logits = validation_logits(work, tuned, head)
+    return fit_temperature(logits, work.truth("validation"))
