@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 import yaml
+from benchmarks.kills import prepare
 
 import afina
 from afina.errors import RecipeError
-from benchmarks.kills import prepare
 
 FULL = ["adapter={kind: full}", "train.epochs=2", "train.learning_rate=0.001", "train.patience=null"]
 
