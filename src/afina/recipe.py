@@ -124,8 +124,8 @@ class Adapter(Section):
         "auto",
         description="How much of the trained adapter is released, between the base (0) and all of it "
         "(1). auto, for a pooled head: the least of 0.25, 0.5, 0.75 and 1 whose accuracy on the "
-        "validation rows is within one standard error of the best, since less of it holds better on "
-        "sources never seen; else 1.",
+        "validation rows is at most 5 points below the best and not shown to be worse, since less of it "
+        "holds better on sources never seen; else 1.",
     )
 
     @field_validator("targets")

@@ -20,18 +20,20 @@ def logits(wrong: int, rows: int = 100):
 
 
 @pytest.mark.parametrize(
-    ("wrong", "weight"),
+    ("wrong", "rows", "weight"),
     [
-        ((1, 1, 1, 1), 0.25),  # all the same: the least
-        ((2, 1, 1, 1), 0.25),  # one row is one standard error
-        ((4, 2, 1, 1), 0.5),  # three more wrong rows are more than the root of three
-        ((20, 15, 10, 2), 1.0),
-        ((20, 1, 10, 12), 0.5),  # the best is not all of it
+        ((1, 1, 1, 1), 100, 0.25),  # all the same: the least
+        ((4, 1, 1, 0), 100, 0.25),  # four lost and none won: mid-p 1/16
+        ((5, 1, 1, 0), 100, 0.5),  # five lost and none won: mid-p 1/32
+        ((20, 15, 10, 2), 100, 1.0),
+        ((20, 1, 10, 12), 100, 0.5),  # the best is not all of it
+        ((3, 2, 1, 0), 20, 0.75),  # not shown to be worse, but by more than 5 points
+        ((12, 6, 0, 0), 1000, 0.75),  # 0.6 points, but shown
     ],
 )
-def test_the_least_weight_within_one_standard_error_is_taken(wrong, weight):
-    given = {w: logits(n) for w, n in zip((0.25, 0.5, 0.75, 1.0), wrong, strict=True)}
-    assert least_good_weight(given, np.zeros(100, dtype=int)) == weight
+def test_the_least_weight_that_is_not_shown_to_be_worse_is_taken(wrong, rows, weight):
+    given = {w: logits(n, rows) for w, n in zip((0.25, 0.5, 0.75, 1.0), wrong, strict=True)}
+    assert least_good_weight(given, np.zeros(rows, dtype=int)) == weight
 
 
 def test_each_weight_is_tried_and_all_of_the_adapter_is_left_in_place():
