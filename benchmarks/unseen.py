@@ -64,6 +64,7 @@ def measure(name: str, test_rows: int, limit: int | None, max_length: int | None
         "best_step": result.training["best_step"],
         "steps": result.training["steps"],
         "seconds_training": result.training["seconds"],
+        "adapter_weight": result.training["adapter_weight"],
         "resolved": json.loads((result.folder / "run.json").read_text(encoding="utf-8"))["resolved"],
         "sets": {
             test: {
