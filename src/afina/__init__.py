@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from afina.api import (
         Model,
         RunResult,
+        audit_data,
         build_data,
         check_recipe,
         compare_runs,
@@ -38,6 +39,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Model",
     "RunResult",
+    "audit_data",
     "build_data",
     "check_recipe",
     "compare_runs",

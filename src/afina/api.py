@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import afina.audits.audit as auditing
 import afina.checking as checking
 import afina.estimates.estimate as estimating
 import afina.exports.export as exporting
@@ -26,7 +27,7 @@ from afina.inference.engine import Engine
 from afina.language import _
 from afina.models.embedded import install_embedded
 from afina.recipe import Recipe
-from afina.recipe_file import read_recipe
+from afina.recipe_file import parse_recipe, read_recipe
 from afina.runs.files import read_json, storage_error
 from afina.runs.folder import Run, find_run, open_run
 from afina.workflow import Workflow
@@ -188,6 +189,36 @@ def report(
 ) -> RunResult:
     """The report, and the stages before it if they are needed; `reveal` shows rows unmasked."""
     return _stage("report", recipe, runs, overrides, language, say, progress, reveal)
+
+
+def audit_data(
+    source: str | Path,
+    *,
+    overrides: list[str] | None = None,
+    most_rows: int = auditing.MOST_ROWS,
+    say: Say = _silent,
+) -> dict[str, Any]:
+    """What the rows of a source or recipe hold: personal data, secrets, languages, tells, leaks.
+
+    Args:
+        source: a recipe file (.yaml), or rows as `data.train` takes them, whose columns are found.
+        overrides: settings as `a.b=c`.
+        most_rows: of more, a seeded part is looked at.
+    """
+    check_name(source, "source")
+    if most_rows < 1:
+        raise AfinaError(_("the rows to look at must be at least one"))
+    return auditing.audit_rows(_recipe_of(source, overrides), say, most_rows)
+
+
+def _recipe_of(source: str | Path, overrides: list[str] | None) -> Recipe:
+    """The recipe in a file, or the one that `afina recipe new` would write for these rows."""
+    if Path(source).suffix in (".yaml", ".yml"):
+        return _read(source, "runs", overrides)
+    look = recipe_writer.look_at(str(source))
+    name = recipe_writer.name_for(str(source))
+    text = recipe_writer.recipe_text(str(source), Path("recipe.yaml"), name, look)
+    return parse_recipe(text, str(source), overrides or [])
 
 
 def check_recipe(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
 from afina.cli.common import (
@@ -49,3 +51,35 @@ def build(
             )
         )
     print(_("audit: {path}").format(path=result.folder / "data" / "audit.json"))
+
+
+@app.command(
+    help=_("Say what rows hold: personal data, secrets, languages, what gives the label away, leaks."),
+    epilog=_("Example: afina data audit mails.csv"),
+)
+def audit(
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="SOURCE-or-RECIPE", help=_("A file, glob or folder with rows, or a recipe file.")
+        ),
+    ],
+    rows: Annotated[
+        int, typer.Option("--rows", metavar="N", help=_("Look at so many rows at most."), min=1)
+    ] = 50_000,
+    set_: SetOption = None,
+    json: JsonOption = False,
+    lang: LangOption = None,
+) -> None:
+    """Say what the rows hold."""
+    import afina
+    from afina.cli.audit_lines import lines_of
+
+    check_language(lang)
+    console = Console()
+    found = afina.audit_data(source, overrides=set_ or [], most_rows=rows, say=console.say)
+    if json:
+        print_json(found)
+        return
+    for line in lines_of(found):
+        print(line)
