@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from afina.data.table import read_rows
+from afina.evaluation.answers import _read_column
 from afina.models.base import find_base
 from afina.models.memory import estimate_memory
 from afina.runs.folder import Run
@@ -94,6 +95,11 @@ def measured(name: str) -> Look:
     return lambda run: sorted({line[name] for line in value(run, "evaluation.json")["results"]})
 
 
+def written(run: Run) -> list[str]:
+    """The answers that the base model wrote."""
+    return _read_column(run.path("predictions/test/base.written.parquet"), "said")
+
+
 def price(name: str) -> Look:
     """What a run's time costs, or in what."""
 
@@ -162,6 +168,7 @@ SPLITS = (
     "data.split={train: 0.6, validation: 0.1, test: 0.3}",
 )
 TALK = ("task.kind=generate",)
+WRITES = (*TALK, "train.epochs=1", "evaluate.metrics=[exact_match]")
 BAD_RATE = ("train.learning_rate=0.05", "train.epochs=4")
 SHORT = ("train.epochs=1", "train.evaluations_per_epoch=1")
 COURSE = of_lines("loss")
@@ -388,6 +395,12 @@ FIELDS: dict[str, Case] = {
     ),
     "evaluate.baselines": Case(
         "evaluate.baselines=[tfidf]", "evaluate.baselines=[]", measured("model"), "evaluate"
+    ),
+    "evaluate.written_rows": Case(
+        "evaluate.written_rows=2", "evaluate.written_rows=3", written, "evaluate", WRITES, "generate"
+    ),
+    "evaluate.max_new_tokens": Case(
+        "evaluate.max_new_tokens=1", "evaluate.max_new_tokens=4", written, "evaluate", WRITES, "generate"
     ),
     "gate.metric": Case(
         gate(metric="accuracy", min=0.1), gate(metric="recall", min=0.1), checks("name"), "gate"

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from afina.language import _
+from afina.metric_names import METRICS
 from afina.recipe_budget import Budget
 from afina.recipe_data import Columns as Columns
 from afina.recipe_data import Data as Data
@@ -233,22 +234,10 @@ class Train(Section):
     distributed: Distributed = Field(default_factory=Distributed)
 
 
-METRICS = (
-    "accuracy",
-    "macro_f1",
-    "auc",
-    "false_positive_rate",
-    "recall",
-    "precision",
-    "perplexity",
-    "bits_per_byte",
-)
-
-
 class Evaluate(Section):
     """What is measured, and against what."""
 
-    metrics: Literal["auto"] | list[Literal[METRICS]] = Field(  # type: ignore[valid-type]
+    metrics: Literal["auto"] | list[Literal[tuple(METRICS)]] = Field(  # type: ignore[valid-type]
         "auto", description=f"auto, or a list of {', '.join(METRICS)}."
     )
     baselines: list[Literal["tfidf"]] = Field(
@@ -256,12 +245,21 @@ class Evaluate(Section):
         description="Classical models fitted on the same rows: tfidf (word 1-2 grams, logistic "
         "regression).",
     )
+    written_rows: int = Field(
+        100,
+        ge=1,
+        description="How many rows of a test set are answered in writing for exact_match, ROUGE, BLEU "
+        "and chrF, a seeded part: writing takes seconds a row without a GPU.",
+    )
+    max_new_tokens: int = Field(
+        256, ge=1, le=8192, description="Longest answer that is written for these metrics, in tokens."
+    )
 
 
 class Limit(Section):
     """One condition of the gate, decided on the bound of its 95 % interval."""
 
-    metric: Literal[METRICS] = Field(description="The metric that is limited.")  # type: ignore[valid-type]
+    metric: Literal[tuple(METRICS)] = Field(description="The metric that is limited.")  # type: ignore[valid-type]
     model: Literal["tuned", "probe", "base", "tfidf"] = Field(
         "tuned", description="The model it is about."
     )

@@ -6,15 +6,13 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from afina.language import _
+from afina.metric_names import LIKELIHOOD_METRICS, METRICS, names
 from afina.recipe_distributed import distributed_faults
 
 if TYPE_CHECKING:
     from afina.recipe import Limit, Recipe, Track
 
-SHARES = ("accuracy", "macro_f1", "auc", "false_positive_rate", "recall", "precision")
-# Taken on the likelihood of the right tokens; the others on labels.
-LIKELIHOOD_METRICS = ("perplexity", "bits_per_byte")
-ABOUT_ALARMS = ("auc", "false_positive_rate", "recall", "precision")
+ABOUT_ALARMS = names("alarm")
 
 
 def faults_between(recipe: Recipe) -> list[str]:
@@ -88,6 +86,12 @@ def _full_faults(recipe: Recipe) -> list[str]:
 def _not_measured(recipe: Recipe, metric: str) -> str | None:
     """Why this recipe cannot measure a metric; None when it can."""
     task = recipe.task
+    if METRICS[metric].needs == "text":
+        if task.kind == "generate":
+            return None
+        return _("{metric} belongs to kind generate, not to {kind}").format(
+            metric=metric, kind=task.kind
+        )
     if task.kind != "classify" and metric not in LIKELIHOOD_METRICS:
         return _("{metric} belongs to kind classify, not to {kind}").format(
             metric=metric, kind=task.kind
@@ -102,18 +106,28 @@ def _not_measured(recipe: Recipe, metric: str) -> str | None:
 
 
 def _out_of_range(limit: Limit) -> str | None:
-    """Why a limit lies where no share can be; None when it does not."""
-    if limit.metric not in SHARES:
+    """Why a limit lies where the metric cannot; None when it does not."""
+    low, high = METRICS[limit.metric].low, METRICS[limit.metric].high
+    if low is None or high is None:
         return None
     for name, value in (("min", limit.min), ("max", limit.max)):
-        if value is not None and not 0 <= value <= 1:
-            return _("{name} {value:g}: {metric} is a share between 0 and 1: 0.9 means 90 %").format(
-                name=name, value=value, metric=limit.metric
+        if value is not None and not low <= value <= high:
+            why = (
+                _("{name} {value:g}: {metric} is a share between 0 and 1: 0.9 means 90 %")
+                if (low, high) == (0, 1)
+                else _("{name} {value:g}: {metric} lies between {low:g} and {high:g}")
             )
-    if limit.min_gain is not None and not -1 <= limit.min_gain <= 1:
-        return _(
-            "min_gain {value:g}: a gain in {metric} is between -1 and 1: 0.1 means 10 percentage points"
-        ).format(value=limit.min_gain, metric=limit.metric)
+            return why.format(name=name, value=value, metric=limit.metric, low=low, high=high)
+    if limit.min_gain is not None and not abs(limit.min_gain) <= high - low:
+        why = (
+            _(
+                "min_gain {value:g}: a gain in {metric} is between -1 and 1: 0.1 means 10 percentage "
+                "points"
+            )
+            if (low, high) == (0, 1)
+            else _("min_gain {value:g}: a gain in {metric} is between -{most:g} and {most:g}")
+        )
+        return why.format(value=limit.min_gain, metric=limit.metric, most=high - low)
     return None
 
 
@@ -136,7 +150,8 @@ def _limit_fault(recipe: Recipe, limit: Limit) -> str | None:
         return _("there is a probe only with task.head: pooled")
     if "tfidf" in models and (task.kind != "classify" or "tfidf" not in recipe.evaluate.baselines):
         return _("tfidf is compared only when it is in evaluate.baselines of a classifier")
-    if limit.metric in LIKELIHOOD_METRICS and not models <= {"base", "tuned"}:
+    written = METRICS[limit.metric].needs == "text"
+    if (limit.metric in LIKELIHOOD_METRICS or written) and not models <= {"base", "tuned"}:
         return _("only base and tuned have {metric}").format(metric=limit.metric)
     if limit.against is not None and (limit.model == limit.against or "tuned" not in models):
         return _("min_gain compares the tuned model with another one")

@@ -11,7 +11,7 @@ import afina.inference.engine as engine
 from afina.estimates.estimate import estimate_recipe
 from afina.estimates.training import Batch, batches_of, carried_over, spread, timed
 from tests.tiny import Tiny, metrics, value
-from tests.training.test_kinds import documents
+from tests.training.test_kinds import conversations, documents
 
 
 @pytest.fixture(autouse=True)
@@ -83,6 +83,14 @@ def test_the_plan_is_what_training_then_does(tiny, head):
     assert found.cost is None
     assert found.over == {}
     assert json.loads(json.dumps(found.as_json()))["schema"] == "afina/estimate/1"
+
+
+def test_written_answers_are_counted(tmp_path, llama3_folder, llama3):
+    pytest.importorskip("sacrebleu")
+    place = Tiny(tmp_path, llama3_folder, llama3, conversations())
+    settings = ("task.kind=generate", "evaluate.metrics=[perplexity, bleu]", "evaluate.max_new_tokens=4")
+    found = estimate_recipe(place.recipe(*settings), seconds=0.2)
+    assert found.parts["evaluate"]["writing"] > 0
 
 
 def test_validations_are_those_of_training(tiny):

@@ -11,7 +11,15 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest, kstest
 
 from afina.metrics import statistics
-from afina.metrics.statistics import bootstrap, compare, mcnemar_mid_p, permutation_p, resamples, wilson
+from afina.metrics.statistics import (
+    bootstrap,
+    compare,
+    holm,
+    mcnemar_mid_p,
+    permutation_p,
+    resamples,
+    wilson,
+)
 
 
 def test_wilson_of_newcombes_table() -> None:
@@ -258,3 +266,13 @@ def test_few_groups_that_differ_keep_the_wider_interval_over_groups() -> None:
     found = bootstrap(lambda rows: float(values[rows].mean()), 120, groups, 3)
     assert found.low < plain.low - 0.2
     assert found.high > plain.high + 0.2
+
+
+def test_holm_is_that_of_the_paper() -> None:
+    # Holm 1979: times 4, 3, 2, 1 from the smallest up, never falling, at most 1.
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.6, 0.5]) == [1.0, 1.0]
+    assert holm([]) == []
+    found = holm([math.nan, 0.02, 0.03])
+    assert math.isnan(found[0])
+    assert found[1:] == pytest.approx([0.04, 0.04])

@@ -202,3 +202,11 @@ def with_instruction(recipe: Recipe, messages: list[dict[str, Any]]) -> list[dic
     if recipe.task.instruction and (not messages or messages[0]["role"] != "system"):
         return [{"role": "system", "content": recipe.task.instruction, "train": False}, *messages]
     return messages
+
+
+def last_exchange(row: Row) -> tuple[list[dict[str, str]], str]:
+    """A conversation up to its last answer, and that answer."""
+    messages = row.messages or []
+    last = max(i for i, message in enumerate(messages) if message["role"] == "assistant")
+    asked = [{"role": m["role"], "content": str(m["content"])} for m in messages[:last]]
+    return asked, str(messages[last]["content"])

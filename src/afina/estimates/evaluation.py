@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,8 @@ import numpy as np
 from afina.data.chat import encode_row
 from afina.estimates.training import Batch, batches_of, carried_over, spread, took
 from afina.evaluation.answers import Answers, TestRows, test_rows
-from afina.evaluation.measure import _add_set, _measure
+from afina.evaluation.measure import empty_report, measure_set, written_metrics
+from afina.evaluation.written import part_of
 from afina.recipe import Recipe
 from afina.runs.files import read_json
 from afina.runs.folder import Run
@@ -39,6 +41,11 @@ class _Invented(Answers):
         losses = random.gamma(9.0, 2.0, len(test.rows))
         return np.stack([losses, np.full_like(losses, 10.0), np.full_like(losses, 40.0)], axis=1)
 
+    def written(self, model: str, test: TestRows) -> tuple[list[str], list[str]]:
+        """The same twenty words for each row."""
+        words = [f"{'words of an answer ' * 5}{row.id}" for row in test.rows]
+        return words, list(reversed(words))
+
 
 def rehearse(run: Run, recipe: Recipe) -> dict[str, float]:
     """Seconds of the evaluate stage by part, from a scratch run with an untrained release/."""
@@ -52,6 +59,8 @@ def rehearse(run: Run, recipe: Recipe) -> dict[str, float]:
         names = ("test", *(test.name for test in recipe.data.test))
         tests = [test_rows(run, recipe, labels, name) for name in names]
         seconds["asking"] = sum(_asking(answers, tests, model) for model in answers.models())
+        if written_metrics(recipe):
+            seconds["writing"] = sum(_writing(answers, tests, model) for model in answers.models())
         invented = _Invented(run, recipe, labels, stop)
         for test in tests:
             seconds["statistics"] += _statistics(invented, test, positive, stop)
@@ -76,6 +85,15 @@ def _asking(answers: Answers, tests: list[TestRows], model: str) -> float:
                 rates.append((batch, took(lambda p=part: _ask(answers, model, p))))  # type: ignore[misc]
         total += carried_over(plan, rates)
     return total
+
+
+def _writing(answers: Answers, tests: list[TestRows], model: str) -> float:
+    """Seconds of one model's written answers: one is written, as long as it becomes."""
+    most = answers.recipe.evaluate.written_rows
+    rows = sum(min(most, len(test.rows)) for test in tests)
+    first = part_of(tests[0], 1, answers.recipe.seed)
+    one = TestRows(f"written_{tests[0].name}", first.rows, first.truth, None)
+    return took(lambda: answers.written(model, one)) * rows
 
 
 def _ask(answers: Answers, model: str, part: TestRows) -> None:
@@ -104,17 +122,6 @@ def _statistics(answers: _Invented, test: TestRows, positive: int | None, stop: 
         test.truth[:count],
         None if test.groups is None else test.groups[:count],
     )
-    report: dict[str, Any] = {
-        "labels": answers.labels,
-        "sets": {},
-        "ranking": {},
-        "results": [],
-        "comparisons": [],
-        "confusion": [],
-    }
-
-    def work() -> None:
-        measured = [_measure(answers, model, few, positive, stop) for model in answers.models()]
-        _add_set(report, answers.recipe, few, measured, positive, stop)
-
+    report = empty_report(answers.recipe.task.kind, answers.labels, None)
+    work = partial(measure_set, report, answers, few, positive, stop)
     return took(work) * len(test.rows) / count

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from afina.data.chat import encode_row
+from afina.data.chat import encode_row, last_exchange
 from afina.data.roles import Row
 from afina.data.table import read_rows
 from afina.evaluation.baseline import TfidfBaseline
@@ -154,6 +154,32 @@ class Answers:
             }
             _write_table(self.run, path, columns)
         return np.stack([_read_column(path, "loss"), _read_column(path, "tokens"), sizes], axis=1)
+
+    def written(self, model: str, test: TestRows) -> tuple[list[str], list[str]]:
+        """What the model writes in place of each conversation's last answer, and that answer."""
+        path = self.run.path(f"predictions/{test.name}/{model}.written.parquet")
+        if not path.exists():
+            said, right = [], []
+            for number, row in enumerate(test.rows, start=1):
+                self.stop.check()
+                self.run.progress(
+                    _("{model} writes answer {number:,} of {all:,}").format(
+                        model=model, number=number, all=len(test.rows)
+                    )
+                )
+                asked, wanted = last_exchange(row)
+                right.append(wanted)
+                said.append(self._write(model, asked))
+            columns = {"id": [row.id for row in test.rows], "wanted": right, "said": said}
+            _write_table(self.run, path, columns)
+        return _read_column(path, "said"), _read_column(path, "wanted")
+
+    def _write(self, model: str, asked: list[dict[str, str]]) -> str:
+        most = self.recipe.evaluate.max_new_tokens
+        if model == "base":
+            with self.engine.base_only():
+                return "".join(self.engine.reply(asked, most))
+        return "".join(self.engine.reply(asked, most))
 
     def _measure(self, model: str, pieces: list[Any]) -> tuple[list[float], list[int]]:
         budget = 2 * self.recipe.train.micro_batch_tokens

@@ -7,6 +7,7 @@ from typing import Any
 
 from afina.errors import AfinaError
 from afina.language import _
+from afina.metric_names import LOWER_IS_BETTER, SHARES
 from afina.metrics.statistics import wilson
 from afina.recipe import Limit, Recipe
 from afina.runs.files import read_json, write_json
@@ -14,7 +15,6 @@ from afina.runs.folder import Run
 
 GATE_SCHEMA = "afina/gate/1"
 _MOST_ROWS = 10_000_000
-_SHARES = ("accuracy", "recall", "precision", "false_positive_rate")
 
 
 def gate(run: Run, recipe: Recipe) -> dict[str, Any]:
@@ -84,8 +84,7 @@ def _gain(limit: Limit, report: dict[str, Any]) -> dict[str, Any]:
             fix=_("compare the tuned model with base, probe or tfidf"),
         )
     sign = 1 if line["a"] == limit.model else -1
-    lower_is_better = limit.metric in ("perplexity", "bits_per_byte", "false_positive_rate")
-    sign = -sign if lower_is_better else sign
+    sign = -sign if limit.metric in LOWER_IS_BETTER else sign
     low, high = sorted(math.nan if bound is None else sign * bound for bound in line["ci95"])
     assert limit.min_gain is not None
     verdict = "pass" if low > limit.min_gain else "fail" if high <= limit.min_gain else "undecided"
@@ -117,7 +116,7 @@ def _rows_needed(limit: Limit, bound: float, line: dict[str, Any]) -> int | None
     """
     share, count = float(line["value"]), int(line["n"])
     low, high = line["ci95"]
-    if limit.metric not in _SHARES or not count or low is None or high is None:
+    if limit.metric not in SHARES or not count or low is None or high is None:
         return None
     plain = wilson(round(share * count), count)
     stretch = max(1.0, float((high - low) / (plain.high - plain.low)) ** 2)

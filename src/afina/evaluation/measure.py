@@ -2,40 +2,33 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from typing import Any
 
 import numpy as np
 
 from afina.evaluation.answers import Answers, TestRows, test_rows
+from afina.evaluation.details import DETAILS, label_details
+from afina.evaluation.false_alarms import false_alarms
 from afina.evaluation.score import (
-    LABEL_METRICS,
+    LABEL_COLUMNS,
     Measured,
     comparison_of,
     label_answers,
     label_metric,
     likelihood_metric,
+    number,
     results_of,
 )
-from afina.metrics.labels import confusion
-from afina.metrics.statistics import group_count
+from afina.evaluation.written import measure_written, part_of
+from afina.metric_names import AUTO_LABEL_METRICS, LIKELIHOOD_METRICS, LOWER_IS_BETTER, METRICS, RANKING
+from afina.metrics.statistics import group_count, holm
 from afina.recipe import Recipe
-from afina.recipe_rules import LIKELIHOOD_METRICS
 from afina.runs.files import read_json, write_json
 from afina.runs.folder import Run
 from afina.runs.signals import StopSignal
 
-# The metrics that rank, the first that was measured; 1: less is better.
-_BEST_FIRST = (
-    ("macro_f1", -1),
-    ("accuracy", -1),
-    ("auc", -1),
-    ("perplexity", 1),
-    ("bits_per_byte", 1),
-    ("recall", -1),
-    ("precision", -1),
-    ("false_positive_rate", 1),
-)
 EVALUATION_SCHEMA = "afina/evaluation/1"
 
 
@@ -46,30 +39,55 @@ def evaluate(run: Run, recipe: Recipe) -> dict[str, Any]:
         answers = Answers(run, recipe, labels, stop)
         positive_name = answers.engine.settings.positive
         positive = labels.index(positive_name) if positive_name else None
-        report: dict[str, Any] = {
-            "schema": EVALUATION_SCHEMA,
-            "kind": recipe.task.kind,
-            "labels": labels,
-            "positive": positive_name,
-            "sets": {},
-            "ranking": {},
-            "results": [],
-            "comparisons": [],
-            "confusion": [],
-        }
+        report = empty_report(recipe.task.kind, labels, positive_name)
         for name in ("test", *(test.name for test in recipe.data.test)):
-            test = test_rows(run, recipe, labels, name)
-            measured = [_measure(answers, model, test, positive, stop) for model in answers.models()]
-            _add_set(report, recipe, test, measured, positive, stop)
+            measure_set(report, answers, test_rows(run, recipe, labels, name), positive, stop)
     write_json(run.path("evaluation.json"), report)
     return report
+
+
+def empty_report(kind: str, labels: list[str], positive: str | None) -> dict[str, Any]:
+    """evaluation.json before anything is measured."""
+    lists = ("results", "comparisons", *DETAILS, "false_alarms")
+    return {
+        "schema": EVALUATION_SCHEMA,
+        "kind": kind,
+        "labels": labels,
+        "positive": positive,
+        "sets": {},
+        "ranking": {},
+        **{name: [] for name in lists},
+    }
+
+
+def measure_set(
+    report: dict[str, Any], answers: Answers, test: TestRows, positive: int | None, stop: StopSignal
+) -> None:
+    """Asks every model about a set and adds what comes of it to the report."""
+    recipe = answers.recipe
+    measured = [_measure(answers, model, test, positive, stop) for model in answers.models()]
+    _add_set(report, recipe, test, measured, positive, stop)
+    written = written_metrics(recipe)
+    if written:
+        part = part_of(test, recipe.evaluate.written_rows, recipe.seed)
+        measured = [measure_written(answers, model, part, written) for model in answers.models()]
+        _add_results(report, recipe, part, measured, None, stop)
+
+
+def written_metrics(recipe: Recipe) -> list[str]:
+    """The metrics of written answers that a recipe asks for."""
+    return [name for name in wanted_metrics(recipe) if METRICS[name].needs == "text"]
 
 
 def wanted_metrics(recipe: Recipe) -> list[str]:
     """The metrics that a recipe asks for."""
     if recipe.evaluate.metrics != "auto":
         return list(recipe.evaluate.metrics)
-    return [*LABEL_METRICS, "perplexity"] if recipe.task.kind == "classify" else list(LIKELIHOOD_METRICS)
+    return (
+        [*AUTO_LABEL_METRICS, "perplexity"]
+        if recipe.task.kind == "classify"
+        else list(LIKELIHOOD_METRICS)
+    )
 
 
 def _measure(
@@ -79,7 +97,11 @@ def _measure(
     stop.check()
     recipe = answers.recipe
     if recipe.task.kind != "classify":
-        wanted = {name: likelihood_metric(name) for name in wanted_metrics(recipe)}
+        wanted = {
+            name: likelihood_metric(name)
+            for name in wanted_metrics(recipe)
+            if name in LIKELIHOOD_METRICS
+        }
         return Measured(model, answers.losses(model, test), wanted)
     found = label_answers(answers.said(model, test), answers.probabilities(model, test), positive)
     metrics = {
@@ -90,7 +112,7 @@ def _measure(
     }
     likelihoods = [name for name in wanted_metrics(recipe) if name in LIKELIHOOD_METRICS]
     if recipe.task.head == "tokens" and model in ("base", "tuned") and likelihoods:
-        metrics |= {name: likelihood_metric(name, first=2) for name in likelihoods}
+        metrics |= {name: likelihood_metric(name, first=LABEL_COLUMNS) for name in likelihoods}
         found = np.concatenate([found, answers.losses(model, test)], axis=1)
     return Measured(model, found, metrics)
 
@@ -110,27 +132,55 @@ def _add_set(
         "groups": group_count(test.groups),
         "labels": {label: counts[label] for label in labels},
     }
-    lines = []
+    _add_results(report, recipe, test, measured, positive, stop)
+    report["ranking"][test.name] = _ranking(
+        [line for line in report["results"] if line["set"] == test.name]
+    )
+    for one in measured if labels else ():
+        for name, value in label_details(one, test, labels, positive).items():
+            report[name].append({"model": one.model, "set": test.name, **value})
+    if positive is not None:
+        tuned = next(one for one in measured if one.model == "tuned")
+        for other in measured:
+            stop.check()
+            if other.model != "tuned":
+                found = false_alarms(tuned, other, test, positive, recipe.seed)
+                report["false_alarms"] += [found] if found else []
+
+
+def _add_results(
+    report: dict[str, Any],
+    recipe: Recipe,
+    test: TestRows,
+    measured: list[Measured],
+    positive: int | None,
+    stop: StopSignal,
+) -> None:
+    """Each model's figures, and the tuned model's comparison with each other one."""
     for one in measured:
         stop.check()
-        lines += results_of(one, test, positive, recipe.seed)
-        if labels:
-            table = confusion(test.truth, one.answers[:, 0].astype(int), len(labels))
-            report["confusion"].append({"model": one.model, "set": test.name, "counts": table.tolist()})
-    report["results"] += lines
-    report["ranking"][test.name] = _ranking(lines)
+        report["results"] += results_of(one, test, positive, recipe.seed)
     tuned = next(one for one in measured if one.model == "tuned")
     for other in measured:
-        if other.model != "tuned":
-            for name in tuned.metrics:
-                if name in other.metrics:
-                    stop.check()
-                    report["comparisons"].append(comparison_of(tuned, other, name, test, recipe.seed))
+        if other.model == "tuned":
+            continue
+        lines = []
+        for name in tuned.metrics:
+            if name in other.metrics:
+                stop.check()
+                lines.append(comparison_of(tuned, other, name, test, recipe.seed))
+        for line, p_value in zip(lines, holm([_or_nan(line) for line in lines]), strict=True):
+            report["comparisons"].append({**line, "p_holm": number(p_value)})
+
+
+def _or_nan(line: dict[str, Any]) -> float:
+    return math.nan if line["p_value"] is None else float(line["p_value"])
 
 
 def _ranking(lines: list[dict[str, Any]]) -> list[str]:
     """The models, best first, by the first of these that was measured."""
-    for metric, sign in _BEST_FIRST:
+    for metric in RANKING:
+        sign = 1 if metric in LOWER_IS_BETTER else -1
         values = {line["model"]: line["value"] for line in lines if line["metric"] == metric}
         if values:
             return sorted(values, key=lambda model: sign * values[model])

@@ -10,16 +10,17 @@ from typing import Any
 import numpy as np
 
 from afina.evaluation.answers import TestRows
+from afina.metric_names import LIKELIHOOD_METRICS
 from afina.metrics import labels as label_metrics
+from afina.metrics.calibration import calibration_error
 from afina.metrics.perplexity import bits_per_byte, perplexity
 from afina.metrics.statistics import Interval, bootstrap, compare, group_count, one_group, wilson
-from afina.recipe_rules import LIKELIHOOD_METRICS
 
 Array = np.ndarray[Any, np.dtype[Any]]
-# On answers [rows, 2]: the code that is said, and the probability of the positive label.
+# On answers [rows, 3]: the code said, the probability of the positive label, and of the one said.
 Metric = Callable[[Array, Array], float]
 
-LABEL_METRICS = ("accuracy", "macro_f1", "auc", "false_positive_rate", "recall", "precision")
+LABEL_COLUMNS = 3
 
 
 @dataclass(frozen=True)
@@ -32,9 +33,9 @@ class Measured:
 
 
 def label_answers(said: Array, probabilities: Array, positive: int | None) -> Array:
-    """Said code and probability of the positive label; [rows, 2]."""
+    """Said code, probability of the positive label, and of the label that is said; [rows, 3]."""
     score = probabilities[:, positive] if positive is not None else np.zeros(len(said))
-    return np.stack([said.astype(float), score], axis=1)
+    return np.stack([said.astype(float), score, probabilities[np.arange(len(said)), said]], axis=1)
 
 
 def label_metric(name: str, truth: Array, labels: int, positive: int | None) -> Metric | None:
@@ -45,10 +46,20 @@ def label_metric(name: str, truth: Array, labels: int, positive: int | None) -> 
         return lambda answers, rows: label_metrics.macro_f1(
             truth[rows], answers[rows, 0].astype(int), labels
         )
+    if name == "micro_f1":
+        return lambda answers, rows: label_metrics.micro_f1(truth[rows], answers[rows, 0])
+    if name == "mcc":
+        return lambda answers, rows: label_metrics.matthews(
+            truth[rows], answers[rows, 0].astype(int), labels
+        )
+    if name == "calibration_error":
+        return lambda answers, rows: calibration_error(answers[rows, 2], answers[rows, 0] == truth[rows])
     if positive is None:
         return None
     if name == "auc":
         return lambda answers, rows: label_metrics.auc(truth[rows], answers[rows, 1], positive)
+    if name == "recall_at_1_fpr":
+        return lambda answers, rows: label_metrics.recall_at(truth[rows], answers[rows, 1], positive)
     function = getattr(label_metrics, name)
     return lambda answers, rows: function(truth[rows], answers[rows, 0], positive)
 
@@ -95,6 +106,7 @@ def _interval(
     truth, said = test.truth, answers[:, 0]
     over = {
         "accuracy": np.ones(len(truth), dtype=bool),
+        "micro_f1": np.ones(len(truth), dtype=bool),
         "recall": truth == positive,
         "false_positive_rate": truth != positive,
         "precision": said == positive if len(truth) else np.zeros(0, dtype=bool),
@@ -102,7 +114,7 @@ def _interval(
     by_row, count = None, len(test.rows)
     if name in over and len(truth):
         chosen = over[name]
-        hit = said[chosen] == (truth[chosen] if name == "accuracy" else positive)
+        hit = said[chosen] == (truth[chosen] if name in ("accuracy", "micro_f1") else positive)
         if name == "precision":
             hit = truth[chosen] == positive
         count = int(chosen.sum())
@@ -144,7 +156,7 @@ def _without_errors(name: str, truth: Array, positive: int | None) -> Interval:
 def comparison_of(a: Measured, b: Measured, name: str, test: TestRows, seed: int) -> dict[str, Any]:
     """One paired comparison as a line of evaluation.json."""
     right = None
-    if name == "accuracy":
+    if name in ("accuracy", "micro_f1"):
         right = (a.answers[:, 0] == test.truth, b.answers[:, 0] == test.truth)
     width = min(a.answers.shape[1], b.answers.shape[1]) if name not in LIKELIHOOD_METRICS else None
     found = compare(

@@ -127,8 +127,8 @@ class Engine:
         """The label that is said, by code; the threshold counts where there are two. [rows]."""
         return decide(self.settings, probabilities)
 
-    def reply(self, messages: list[dict[str, str]]) -> Iterator[str]:
-        """The answer to a conversation, in pieces."""
+    def reply(self, messages: list[dict[str, str]], max_new_tokens: int | None = None) -> Iterator[str]:
+        """The answer to a conversation, in pieces; of at most so many tokens."""
         if (
             self.settings.kind == "generate"
             and self.settings.instruction
@@ -136,7 +136,10 @@ class Engine:
             and messages[0]["role"] != "system"
         ):
             messages = [{"role": "system", "content": self.settings.instruction}, *messages]
-        return stream(self.model, self.tokens, messages, self.settings.generation)
+        settings = self.settings.generation
+        if max_new_tokens is not None:
+            settings = {**settings, "max_new_tokens": max_new_tokens}
+        return stream(self.model, self.tokens, messages, settings)
 
 
 def _load_head(release: Path, name: str) -> PooledHead:

@@ -35,3 +35,38 @@ def fit_temperature(logits: Array, truth: Array) -> float:
         method="bounded",
     )
     return float(np.exp(found.x))
+
+
+BINS = 15
+
+
+def reliability(confidence: Array, right: Array, bins: int = BINS) -> Array:
+    """Bins of equal size by confidence; [bins, 3]: mean confidence, share right, rows.
+
+    Equal confidences share a bin, so there may be fewer bins than asked for.
+
+    Args:
+        confidence: probability of the label that was said; [rows]. right: whether it was; [rows].
+    """
+    if not len(confidence):
+        return np.zeros((0, 3))
+    order = np.argsort(confidence, kind="stable")
+    ranked = confidence[order]
+    wanted = np.linspace(0, len(ranked), min(bins, len(ranked)) + 1).round().astype(int)
+    # A border inside equal values moves to their end: rows that look alike are judged together.
+    borders = np.unique(
+        [0, *np.searchsorted(ranked, ranked[wanted[1:-1] - 1], side="right"), len(ranked)]
+    )
+    sizes = np.diff(borders)
+    means = np.add.reduceat(ranked, borders[:-1]) / sizes
+    shares = np.add.reduceat(right[order].astype(float), borders[:-1]) / sizes
+    return np.stack([means, shares, sizes], axis=1)
+
+
+def calibration_error(confidence: Array, right: Array, bins: int = BINS) -> float:
+    """Adaptive expected calibration error (Nixon et al. 2019): the mean distance of confidence and share
+    right over bins of equal size, weighted by their rows. NaN without rows."""
+    table = reliability(confidence, right, bins)
+    if not len(table):
+        return float("nan")
+    return float(np.sum(np.abs(table[:, 0] - table[:, 1]) * table[:, 2]) / table[:, 2].sum())

@@ -256,3 +256,16 @@ def permutation_p(
         first, second = np.where(mask, b, a), np.where(mask, a, b)
         extreme += not abs(metric(first, everything) - metric(second, everything)) < observed - 1e-12
     return (extreme + 1) / (times + 1)
+
+
+def holm(p_values: list[float]) -> list[float]:
+    """p-values corrected for their number (Holm 1979): the chance of one false finding stays 5 %.
+
+    NaN stays NaN and counts for nothing.
+    """
+    known = sorted((p, place) for place, p in enumerate(p_values) if math.isfinite(p))
+    found, least = list(p_values), 0.0
+    for rank, (p, place) in enumerate(known):
+        least = max(least, min(1.0, p * (len(known) - rank)))
+        found[place] = least
+    return found

@@ -8,8 +8,8 @@ from typing import Any
 
 from afina.language import _
 from afina.reports.figures import Comparison, Evaluation, Result
-from afina.reports.formats import NOTHING, count, digits_of, number
-from afina.reports.words import metric_name, model_phrase
+from afina.reports.formats import NOTHING, count, digits_of, number, percent
+from afina.reports.words import capital, metric_name, model_phrase
 
 
 @dataclass(frozen=True)
@@ -74,6 +74,37 @@ def meaning(item: Comparison, language: str) -> str:
         text = _("About {rows} rows would be needed to see a difference of this size.", language)
         parts.append(text.format(rows=count(item.rows_needed)))
     return " ".join(parts)
+
+
+def alarm_sentences(evaluation: Evaluation, test_set: str, language: str) -> list[str]:
+    """How many more or fewer false alarms the tuned model gives than each other one, at equal recall."""
+    sentences = []
+    for item in evaluation.false_alarms:
+        if item["set"] != test_set:
+            continue
+        words = {
+            "a": capital(model_phrase(item["a"], language)),
+            "b": model_phrase(item["b"], language),
+            "recall": percent(item["recall"], language),
+            "rate_a": percent(item["rate_a"], language),
+            "rate_b": percent(item["rate_b"], language),
+            "rows": count(item["n"]),
+        }
+        text = _(
+            "When both find {recall}, {a} raises a false alarm on {rate_a} and {b} on {rate_b} of "
+            "{rows} rows without the label.",
+            language,
+        )
+        parts = [text.format(**words)]
+        change, (low, high) = item["relative_change"], item["ci95"]
+        if change is not None and low is not None and high is not None:
+            text = _("A change of {change} (95% interval {low} to {high}).", language)
+            values = {"change": change, "low": low, "high": high}
+            parts.append(text.format(**{name: f"{100 * end:+.0f} %" for name, end in values.items()}))
+            if low <= 0 <= high:
+                parts.append(_("That may be chance.", language))
+        sentences.append(" ".join(parts))
+    return sentences
 
 
 def chance(p_value: float, language: str) -> str:

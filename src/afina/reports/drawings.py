@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from afina.language import _
-from afina.recipe_rules import LIKELIHOOD_METRICS
+from afina.metric_names import LOWER_IS_BETTER, is_share
 from afina.reports.charts import Curve, Dot, curve_chart, interval_chart
 from afina.reports.figures import Evaluation, Figures, Points
 from afina.reports.formats import digits_of, interval, number
-from afina.reports.words import LOWER_IS_BETTER, capital, metric_name, model_name, split_name
+from afina.reports.words import capital, metric_name, model_name, split_name
 
 
 @dataclass(frozen=True)
@@ -99,8 +99,6 @@ def dots(evaluation: Evaluation, test_set: str, language: str) -> list[Drawing]:
         )
         lower = metric in LOWER_IS_BETTER
         note = _("lower is better", language) if lower else _("higher is better", language)
-        svg = interval_chart(
-            f"{test_set}-{metric}", title, words, rows, bounded=metric not in LIKELIHOOD_METRICS
-        )
+        svg = interval_chart(f"{test_set}-{metric}", title, words, rows, bounded=is_share(metric))
         drawings.append(Drawing(name, note, svg))
     return drawings

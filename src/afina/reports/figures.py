@@ -9,15 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from afina.errors import AfinaError
+from afina.metric_names import LOWER_IS_BETTER, RANKING, is_share
 from afina.recipe import Recipe
-from afina.recipe_rules import LIKELIHOOD_METRICS
 from afina.reports.formats import Interval
-from afina.reports.words import LOWER_IS_BETTER, METRIC_ORDER
+from afina.reports.words import METRIC_ORDER
 from afina.runs.files import read_json
 from afina.runs.folder import Run
 from afina.runs.spending import Spent, spent_of
 
-RANKING_METRICS = ("macro_f1", "accuracy", "auc", "perplexity")
 STAGES = ("data", "train", "evaluate", "gate")
 Points = list[tuple[float, float]]
 
@@ -52,13 +51,15 @@ class Comparison:
     test: str
     minimum_detectable: float | None
     rows_needed: int | None
+    p_holm: float | None = None
 
     def better(self) -> bool | None:
         """Whether a is better than b; None when the rows cannot tell, or nothing was tested."""
         if self.difference is None or not self.difference or not self.tested():
             return None
         unclear = self.ci95 is not None and self.ci95[0] <= 0 <= self.ci95[1]
-        if unclear or (self.p_value is not None and self.p_value >= 0.05):
+        p_value = self.p_value if self.p_holm is None else self.p_holm
+        if unclear or (p_value is not None and p_value >= 0.05):
             return None
         return (self.difference < 0) == (self.metric in LOWER_IS_BETTER)
 
@@ -69,7 +70,7 @@ class Comparison:
     def sees_nothing(self) -> bool:
         """Whether even the largest difference that two shares can have would not be seen."""
         smallest = self.minimum_detectable
-        return self.metric not in LIKELIHOOD_METRICS and smallest is not None and smallest >= 1
+        return is_share(self.metric) and smallest is not None and smallest >= 1
 
 
 @dataclass(frozen=True)
@@ -115,6 +116,10 @@ class Evaluation:
     results: list[Result]
     comparisons: list[Comparison]
     confusion: list[Confusion]
+    by_label: list[dict[str, Any]]
+    curves: list[dict[str, Any]]
+    reliability: list[dict[str, Any]]
+    false_alarms: list[dict[str, Any]]
 
     @property
     def main_metric(self) -> str:
@@ -263,13 +268,17 @@ def _evaluation(value: dict[str, Any], kind: str) -> Evaluation:
         results=results,
         comparisons=[_comparison(item) for item in value.get("comparisons") or []],
         confusion=[Confusion(c["model"], c["set"], c["counts"]) for c in value.get("confusion") or []],
+        by_label=list(value.get("by_label") or []),
+        curves=list(value.get("curves") or []),
+        reliability=list(value.get("reliability") or []),
+        false_alarms=list(value.get("false_alarms") or []),
     )
 
 
 def _main_metric(results: list[Result]) -> str:
     """The first of these that was measured; the order is that of the evaluation's own ranking."""
     measured = {result.metric for result in results}
-    return next((metric for metric in RANKING_METRICS if metric in measured), RANKING_METRICS[0])
+    return next((metric for metric in RANKING if metric in measured), RANKING[0])
 
 
 def _ranked(results: list[Result], test_set: str, metric: str) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from afina.language import _
+from afina.metric_names import METRICS
 
 NOTHING = "–"
 Interval = tuple[float, float]
@@ -21,7 +22,8 @@ def number(value: float | None, digits: int = 3) -> str:
 
 def digits_of(metric: str) -> int:
     """Decimals that a metric is shown with."""
-    return 2 if metric == "perplexity" else 3
+    wide = metric == "perplexity" or (metric in METRICS and METRICS[metric].high == 100)
+    return 2 if wide else 3
 
 
 def signed(value: float | None, digits: int = 3) -> str:

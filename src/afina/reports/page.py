@@ -17,6 +17,7 @@ from afina.reports.figures import Evaluation, Figures, collect
 from afina.reports.gate_words import check_rows
 from afina.reports.method_words import method_text
 from afina.reports.mistakes import Mistakes, find_mistakes
+from afina.reports.rates import LabelRow, label_rows, rate_drawings
 from afina.reports.verdict import build_verdict
 from afina.runs.files import write_text
 from afina.runs.folder import Run
@@ -37,6 +38,9 @@ class SetView:
     compared: list[comparing.Compared]
     slices: list[comparing.SliceRow]
     matrices: list[tables.Matrix]
+    rates: list[drawings.Drawing]
+    labels: list[LabelRow]
+    alarms: list[str]
 
 
 def write_report(run: Run, language: str, reveal: bool = False) -> Path:
@@ -155,6 +159,9 @@ def _sets(evaluation: Evaluation | None, language: str) -> list[SetView]:
                 compared=comparing.compared(evaluation, name, language),
                 slices=comparing.slice_rows(evaluation, name, models),
                 matrices=tables.matrices(evaluation, name),
+                rates=rate_drawings(evaluation, name, language),
+                labels=label_rows(evaluation, name),
+                alarms=comparing.alarm_sentences(evaluation, name, language),
             )
         )
     return views

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from afina.language import _
+from afina.metric_names import LOWER_IS_BETTER
 from afina.reports.figures import Comparison, Evaluation, Figures, Gate, Result
 from afina.reports.formats import count, digits_of, interval, number, percent, signed
 from afina.reports.unknowns import unknowns
-from afina.reports.words import LOWER_IS_BETTER, capital, metric_name, model_phrase, rows_and_groups
+from afina.reports.words import capital, metric_name, model_phrase, rows_and_groups
 
 GOOD, BAD, WARN, PLAIN = "good", "bad", "warn", "plain"
 

@@ -3,18 +3,9 @@
 from __future__ import annotations
 
 from afina.language import _
+from afina.metric_names import METRICS
 
-LOWER_IS_BETTER = frozenset({"perplexity", "bits_per_byte", "false_positive_rate"})
-METRIC_ORDER = (
-    "macro_f1",
-    "accuracy",
-    "auc",
-    "recall",
-    "precision",
-    "false_positive_rate",
-    "perplexity",
-    "bits_per_byte",
-)
+METRIC_ORDER = tuple(METRICS)
 
 
 def capital(text: str) -> str:
@@ -70,6 +61,16 @@ def metric_name(metric: str, language: str) -> str:
         "precision": _("precision", language),
         "perplexity": _("perplexity", language),
         "bits_per_byte": _("bits per byte", language),
+        "micro_f1": _("micro F1", language),
+        "mcc": _("Matthews correlation", language),
+        "calibration_error": _("calibration error", language),
+        "recall_at_1_fpr": _("recall at 1 % false alarms", language),
+        "exact_match": _("exact match", language),
+        "rouge1": "ROUGE-1",
+        "rouge2": "ROUGE-2",
+        "rouge_l": "ROUGE-L",
+        "bleu": "BLEU",
+        "chrf": "chrF",
     }.get(metric, metric.replace("_", " "))
 
 
@@ -103,6 +104,32 @@ def metric_meaning(metric: str, positive: str | None, language: str) -> str:
             "models with different tokenizers.",
             language,
         ),
+        "micro_f1": _("F1 over all rows together; with one label a row, the accuracy.", language),
+        "mcc": _(
+            "How far answers and true labels go together: 1 always, 0 as by chance, below 0 against "
+            "each other.",
+            language,
+        ),
+        "calibration_error": _(
+            "How far the probability that the model names is from how often it is right, on average; "
+            "lower is better.",
+            language,
+        ),
+        "recall_at_1_fpr": _(
+            "Share of the rows with the label {positive} that are found when the threshold is set so "
+            "that at most 1 % of the others raise an alarm.",
+            language,
+        ),
+        "exact_match": _(
+            "Share of written answers that equal the right one but for case, spaces and forms of "
+            "accents.",
+            language,
+        ),
+        "rouge1": _("Shared words of written and right answer (F-measure, no stemming).", language),
+        "rouge2": _("Shared pairs of words of written and right answer (F-measure).", language),
+        "rouge_l": _("Longest common order of words of written and right answer (F-measure).", language),
+        "bleu": _("Shared runs of one to four words, 0 to 100, by sacrebleu over the set.", language),
+        "chrf": _("Shared runs of one to six letters, 0 to 100, by sacrebleu over the set.", language),
     }
     return meanings.get(metric, "").format(positive=positive or "–")
 

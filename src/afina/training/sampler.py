@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from afina.data.chat import last_exchange
 from afina.data.roles import Row
 from afina.inference.generate import answer, continue_text, generation_settings
 from afina.language import _
@@ -25,8 +26,7 @@ class Sampler:
         kept = [sample for sample in kept if sample["step"] < step]
         for row in self._rows:
             if row.messages:
-                last = max(i for i, m in enumerate(row.messages) if m["role"] == "assistant")
-                asked = [{"role": m["role"], "content": m["content"]} for m in row.messages[:last]]
+                asked, _wanted = last_exchange(row)
                 said = answer(model, self._tokens, asked, self._settings)
                 prompt = asked[-1]["content"]
             else:
