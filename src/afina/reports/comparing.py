@@ -9,7 +9,7 @@ from typing import Any
 from afina.language import _
 from afina.reports.figures import Comparison, Evaluation, Result
 from afina.reports.formats import NOTHING, count, digits_of, number, percent
-from afina.reports.words import capital, metric_name, model_phrase
+from afina.reports.words import metric_name, model_phrase
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def alarm_sentences(evaluation: Evaluation, test_set: str, language: str) -> lis
         if item["set"] != test_set:
             continue
         words = {
-            "a": capital(model_phrase(item["a"], language)),
+            "a": model_phrase(item["a"], language),
             "b": model_phrase(item["b"], language),
             "recall": percent(item["recall"], language),
             "rate_a": percent(item["rate_a"], language),

@@ -307,6 +307,7 @@ def _comparison(item: dict[str, Any]) -> Comparison:
         test=item.get("test") or "",
         minimum_detectable=item.get("minimum_detectable"),
         rows_needed=item.get("rows_needed"),
+        p_holm=item.get("p_holm"),
     )
 
 
