@@ -168,6 +168,7 @@ SPLITS = (
     "data.split={train: 0.6, validation: 0.1, test: 0.3}",
 )
 TALK = ("task.kind=generate",)
+BY_HALF = ("data.test=[{name: late, source: MORE}]",)
 WRITES = (*TALK, "train.epochs=1", "evaluate.metrics=[exact_match]")
 BAD_RATE = ("train.learning_rate=0.05", "train.epochs=4")
 SHORT = ("train.epochs=1", "train.evaluations_per_epoch=1")
@@ -396,6 +397,13 @@ FIELDS: dict[str, Case] = {
     "evaluate.baselines": Case(
         "evaluate.baselines=[tfidf]", "evaluate.baselines=[]", measured("model"), "evaluate"
     ),
+    "evaluate.slices": Case(
+        "evaluate.slices=[]",
+        "evaluate.slices=[half]",
+        lambda run: len(value(run, "evaluation.json")["gaps"]),
+        "evaluate",
+        BY_HALF,
+    ),
     "evaluate.written_rows": Case(
         "evaluate.written_rows=2", "evaluate.written_rows=3", written, "evaluate", WRITES, "generate"
     ),
@@ -435,6 +443,20 @@ FIELDS: dict[str, Case] = {
     ),
     "gate.min": Case(
         gate(metric="accuracy", min=0.0), gate(metric="accuracy", min=1.0), checks("verdict"), "gate"
+    ),
+    "gate.by": Case(
+        gate(metric="accuracy", max_gap=0.5, by="half", set="late"),
+        gate(metric="accuracy", max_gap=0.5, by="third", set="late"),
+        checks("name"),
+        "gate",
+        ("evaluate.slices=[half, third]", *BY_HALF),
+    ),
+    "gate.max_gap": Case(
+        gate(metric="accuracy", max_gap=1.0, by="half", set="late"),
+        gate(metric="accuracy", max_gap=0.0, by="half", set="late"),
+        checks("limit"),
+        "gate",
+        ("evaluate.slices=[half, third]", *BY_HALF),
     ),
     "gate.undecided": Case(
         gate(metric="accuracy", min=0.8, undecided="fail"),

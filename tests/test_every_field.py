@@ -85,7 +85,16 @@ def names(tmp_path_factory, llama3_folder) -> dict[str, str]:
     LlamaForCausalLM(tiny_config()).save_pretrained(folder)
     more = write_jsonl(
         folder / "more.jsonl",
-        [{**row, "text": f"New {row['text']}", "note": "n"} for row in colour_rows(40)],
+        [
+            {
+                **row,
+                "text": f"New {row['text']}",
+                "note": "n",
+                "half": "ab"[number % 4 < 2],
+                "third": "xy"[number % 3 == 0],
+            }
+            for number, row in enumerate(colour_rows(40))
+        ],
     )
     return {"BASE": str(llama3_folder), "OTHER": str(folder), "MORE": str(more)}
 

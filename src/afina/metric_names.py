@@ -62,9 +62,15 @@ def is_share(name: str) -> bool:
     return metric is None or (metric.low, metric.high) == (0.0, 1.0)
 
 
-# What `evaluate.metrics: auto` takes of a classifier; with one label a row micro-F1 is the accuracy.
-AUTO_LABEL_METRICS = tuple(name for name in names("labels", "alarm") if name != "micro_f1")
+# What `evaluate.metrics: auto` takes; with one label a row micro-F1 is the accuracy. Perplexity is of a
+# classifier with a head of tokens.
+_AUTO_LABELS = tuple(name for name in names("labels", "alarm") if name != "micro_f1")
 LIKELIHOOD_METRICS = names("likelihood")
+AUTO_METRICS = {
+    "classify": (*_AUTO_LABELS, "perplexity"),
+    "generate": LIKELIHOOD_METRICS,
+    "text": LIKELIHOOD_METRICS,
+}
 LOWER_IS_BETTER = frozenset(name for name, metric in METRICS.items() if metric.lower_is_better)
 # Shares of rows, with a score interval where rows stand alone.
 SHARES = frozenset({"accuracy", "micro_f1", "recall", "precision", "false_positive_rate", "exact_match"})

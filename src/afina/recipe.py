@@ -245,6 +245,12 @@ class Evaluate(Section):
         description="Classical models fitted on the same rows: tfidf (word 1-2 grams, logistic "
         "regression).",
     )
+    slices: list[Annotated[str, Field(min_length=1)]] = Field(
+        default_factory=list,
+        description="Columns by whose values each metric is measured apart (country, channel, source), "
+        "with the gap between the best and the worst value. Values with fewer than 10 rows are left "
+        "out.",
+    )
     written_rows: int = Field(
         100,
         ge=1,
@@ -271,7 +277,16 @@ class Limit(Section):
         None,
         description="How much better than against the model must be, its whole interval: model minus "
         "against, or against minus model where less is better (perplexity, bits_per_byte, "
-        "false_positive_rate).",
+        "false_positive_rate, calibration_error).",
+    )
+    by: str | None = Field(
+        None, description="The column of evaluate.slices whose values max_gap compares."
+    )
+    max_gap: float | None = Field(
+        None,
+        ge=0,
+        description="The metric may differ by at most this between the best and the worst value of "
+        "`by`.",
     )
     max: float | None = Field(None, description="The metric may be at most this.")
     min: float | None = Field(None, description="The metric must be at least this.")
@@ -281,15 +296,18 @@ class Limit(Section):
 
     @model_validator(mode="after")
     def _one_limit(self) -> Self:
-        given = [name for name in ("min_gain", "max", "min") if getattr(self, name) is not None]
+        kinds = ("min_gain", "max", "min", "max_gap")
+        given = [name for name in kinds if getattr(self, name) is not None]
         if len(given) != 1:
             raise ValueError(
-                _("give exactly one of min_gain, max, min; found: {found}").format(
+                _("give exactly one of min_gain, max, min, max_gap; found: {found}").format(
                     found=", ".join(given) or _("none")
                 )
             )
         if (self.min_gain is not None) != (self.against is not None):
             raise ValueError(_("min_gain needs against, and against needs min_gain"))
+        if (self.max_gap is not None) != (self.by is not None):
+            raise ValueError(_("max_gap needs by, and by needs max_gap"))
         return self
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from afina.language import _
-from afina.metric_names import LIKELIHOOD_METRICS, METRICS, names
+from afina.metric_names import AUTO_METRICS, LIKELIHOOD_METRICS, METRICS, names
 from afina.recipe_distributed import distributed_faults
 
 if TYPE_CHECKING:
@@ -143,8 +143,10 @@ def _limit_fault(recipe: Recipe, limit: Limit) -> str | None:
     if fault:
         return fault
     task, metrics = recipe.task, recipe.evaluate.metrics
-    if metrics != "auto" and limit.metric not in metrics:
+    if limit.metric not in (AUTO_METRICS[task.kind] if metrics == "auto" else metrics):
         return _("{metric} is not in evaluate.metrics").format(metric=limit.metric)
+    if limit.by is not None and limit.by not in recipe.evaluate.slices:
+        return _("by {column!r} is not in evaluate.slices").format(column=limit.by)
     models = {limit.model, limit.against} - {None}
     if "probe" in models and (task.kind != "classify" or task.head != "pooled"):
         return _("there is a probe only with task.head: pooled")

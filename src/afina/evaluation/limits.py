@@ -33,6 +33,8 @@ def gate(run: Run, recipe: Recipe) -> dict[str, Any]:
 def _check(limit: Limit, report: dict[str, Any]) -> dict[str, Any]:
     if limit.min_gain is not None:
         return _gain(limit, report)
+    if limit.max_gap is not None:
+        return _gap(limit, report)
     line = _find(report["results"], model=limit.model, set=limit.set, metric=limit.metric)
     low, high = (math.nan if bound is None else bound for bound in line["ci95"])
     bound = limit.max if limit.max is not None else limit.min
@@ -100,6 +102,30 @@ def _gain(limit: Limit, report: dict[str, Any]) -> dict[str, Any]:
         "verdict": verdict,
         "rows_needed": line["rows_needed"] if verdict == "undecided" else None,
         "why": _why(verdict, line["rows_needed"] if verdict == "undecided" else None),
+    }
+
+
+def _gap(limit: Limit, report: dict[str, Any]) -> dict[str, Any]:
+    """The gap between the values of a column: its interval's high end must keep to the limit."""
+    wanted = {"model": limit.model, "set": limit.set, "metric": limit.metric, "column": limit.by}
+    line = next((g for g in report.get("gaps", []) if wanted.items() <= g.items()), None)
+    if line is None:
+        raise AfinaError(
+            _("gate: no gap in {metric} of {model} on {set} by {column} was measured").format(**wanted),
+            fix=_("the rows of the set need this column, and two of its values 10 rows each"),
+        )
+    low, high = (math.nan if bound is None else bound for bound in line["ci95"])
+    most = limit.max_gap
+    assert most is not None
+    verdict = "pass" if high <= most else "fail" if low > most else "undecided"
+    return {
+        "name": _("gap in {metric} of {model} on {set} by {column}").format(**wanted),
+        "limit": _("at most {bound:g}").format(bound=most),
+        "value": line["value"],
+        "ci95": line["ci95"],
+        "verdict": verdict,
+        "rows_needed": None,
+        "why": _why(verdict, None),
     }
 
 

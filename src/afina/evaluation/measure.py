@@ -21,8 +21,9 @@ from afina.evaluation.score import (
     number,
     results_of,
 )
+from afina.evaluation.slices import sliced
 from afina.evaluation.written import measure_written, part_of
-from afina.metric_names import AUTO_LABEL_METRICS, LIKELIHOOD_METRICS, LOWER_IS_BETTER, METRICS, RANKING
+from afina.metric_names import AUTO_METRICS, LIKELIHOOD_METRICS, LOWER_IS_BETTER, METRICS, RANKING
 from afina.metrics.statistics import group_count, holm
 from afina.recipe import Recipe
 from afina.runs.files import read_json, write_json
@@ -48,7 +49,7 @@ def evaluate(run: Run, recipe: Recipe) -> dict[str, Any]:
 
 def empty_report(kind: str, labels: list[str], positive: str | None) -> dict[str, Any]:
     """evaluation.json before anything is measured."""
-    lists = ("results", "comparisons", *DETAILS, "false_alarms")
+    lists = ("results", "comparisons", *DETAILS, "false_alarms", "gaps")
     return {
         "schema": EVALUATION_SCHEMA,
         "kind": kind,
@@ -83,11 +84,7 @@ def wanted_metrics(recipe: Recipe) -> list[str]:
     """The metrics that a recipe asks for."""
     if recipe.evaluate.metrics != "auto":
         return list(recipe.evaluate.metrics)
-    return (
-        [*AUTO_LABEL_METRICS, "perplexity"]
-        if recipe.task.kind == "classify"
-        else list(LIKELIHOOD_METRICS)
-    )
+    return list(AUTO_METRICS[recipe.task.kind])
 
 
 def _measure(
@@ -134,11 +131,17 @@ def _add_set(
     }
     _add_results(report, recipe, test, measured, positive, stop)
     report["ranking"][test.name] = _ranking(
-        [line for line in report["results"] if line["set"] == test.name]
+        [line for line in report["results"] if line["set"] == test.name and line["slice"] is None]
     )
     for one in measured if labels else ():
         for name, value in label_details(one, test, labels, positive).items():
             report[name].append({"model": one.model, "set": test.name, **value})
+    for column in recipe.evaluate.slices:
+        for one in measured:
+            stop.check()
+            lines, gaps = sliced(one, test, column, len(labels), positive, recipe.seed)
+            report["results"] += lines
+            report["gaps"] += gaps
     if positive is not None:
         tuned = next(one for one in measured if one.model == "tuned")
         for other in measured:

@@ -107,6 +107,38 @@ def alarm_sentences(evaluation: Evaluation, test_set: str, language: str) -> lis
     return sentences
 
 
+def gap_sentences(evaluation: Evaluation, test_set: str, language: str) -> list[str]:
+    """How far the tuned model's main metric differs between the values of each column."""
+    sentences = []
+    for item in evaluation.gaps:
+        if (item["set"], item["model"], item["metric"]) != (test_set, "tuned", evaluation.main_metric):
+            continue
+        digits = digits_of(item["metric"])
+        text = _(
+            "By {column}, {metric} of the tuned model is lowest for {low} ({low_value}) and highest for "
+            "{high} ({high_value}): a gap of {gap}.",
+            language,
+        )
+        parts = [
+            text.format(
+                column=item["column"],
+                metric=metric_name(item["metric"], language),
+                low=item["lowest"]["value"],
+                low_value=number(item["lowest"]["metric"], digits),
+                high=item["highest"]["value"],
+                high_value=number(item["highest"]["metric"], digits),
+                gap=number(item["value"], digits),
+            )
+        ]
+        if item["p_value"] >= 0.05:
+            parts.append(_("Parts drawn by lot differ as much: no gap is shown.", language))
+        else:
+            text = _("Parts drawn by lot differ as much in {times} of 1,000 draws.", language)
+            parts.append(text.format(times=round(1000 * item["p_value"])))
+        sentences.append(" ".join(parts))
+    return sentences
+
+
 def chance(p_value: float, language: str) -> str:
     """What a p-value says: how often equal models would differ as much."""
     if p_value < 0.001:

@@ -120,6 +120,7 @@ class Evaluation:
     curves: list[dict[str, Any]]
     reliability: list[dict[str, Any]]
     false_alarms: list[dict[str, Any]]
+    gaps: list[dict[str, Any]]
 
     @property
     def main_metric(self) -> str:
@@ -272,6 +273,7 @@ def _evaluation(value: dict[str, Any], kind: str) -> Evaluation:
         curves=list(value.get("curves") or []),
         reliability=list(value.get("reliability") or []),
         false_alarms=list(value.get("false_alarms") or []),
+        gaps=list(value.get("gaps") or []),
     )
 
 

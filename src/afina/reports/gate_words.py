@@ -41,6 +41,16 @@ def check_rows(gate: Gate | None, limits: list[Limit], language: str) -> list[Ch
 
 
 def _name(limit: Limit, language: str) -> str:
+    if limit.by is not None:
+        name = _("gap in {metric} of {model} between values of {column}, set “{set}”", language)
+        return capital(
+            name.format(
+                metric=metric_name(limit.metric, language),
+                model=model_phrase(limit.model, language),
+                column=limit.by,
+                set=split_name(limit.set, language),
+            )
+        )
     name = _("{metric} of {model}, set “{set}”", language).format(
         metric=metric_name(limit.metric, language),
         model=model_phrase(limit.model, language),
@@ -56,8 +66,9 @@ def _limit(limit: Limit, language: str) -> str:
             return _("better than {model}", language).format(model=model)
         text = _("better than {model} by more than {gain}", language)
         return text.format(model=model, gain=f"{limit.min_gain:g}")
-    if limit.max is not None:
-        return _("at most {value}", language).format(value=f"{limit.max:g}")
+    most = limit.max if limit.max_gap is None else limit.max_gap
+    if most is not None:
+        return _("at most {value}", language).format(value=f"{most:g}")
     return _("at least {value}", language).format(value=f"{limit.min:g}")
 
 

@@ -41,6 +41,7 @@ class SetView:
     rates: list[drawings.Drawing]
     labels: list[LabelRow]
     alarms: list[str]
+    gaps: list[str]
 
 
 def write_report(run: Run, language: str, reveal: bool = False) -> Path:
@@ -162,6 +163,7 @@ def _sets(evaluation: Evaluation | None, language: str) -> list[SetView]:
                 rates=rate_drawings(evaluation, name, language),
                 labels=label_rows(evaluation, name),
                 alarms=comparing.alarm_sentences(evaluation, name, language),
+                gaps=comparing.gap_sentences(evaluation, name, language),
             )
         )
     return views
