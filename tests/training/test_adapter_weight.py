@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import load_file
 
 from afina.training.adapter_weight import least_good_weight, try_weights
+from tests.conftest import colour_rows
 from tests.models.test_fast_decoder import batch_of, model_of
 from tests.tiny import Tiny, value
 
@@ -55,6 +56,20 @@ def test_each_weight_is_tried_and_all_of_the_adapter_is_left_in_place():
     np.testing.assert_allclose(found[1.0], whole, rtol=1e-6)
     np.testing.assert_allclose(found[0.5], half, rtol=1e-5, atol=1e-6)
     assert not np.allclose(found[0.25], found[0.5])
+
+
+def test_an_adapter_that_never_helped_is_not_tried(tmp_path, llama3_folder, llama3):
+    """At far too high a rate the best step is the one before training."""
+    said = []
+    tiny = Tiny(tmp_path, llama3_folder, llama3, colour_rows(260))
+    flow = tiny.workflow("train.learning_rate=0.5", "train.max_grad_norm=1000.0", "train.patience=1")
+    flow.run.say = said.append
+    flow.do("train")
+    kept = value(flow.run, "train.json")
+    assert kept["best_step"] == 0
+    assert kept["adapter_weight"] == 1.0
+    assert kept["validation_accuracy_by_weight"] is None
+    assert any("what is released is untrained" in line for line in said)
 
 
 def test_the_released_adapter_is_the_share_itself(tmp_path, llama3_folder, llama3):

@@ -62,6 +62,11 @@ def keep_weight(model: Any, weight: float) -> None:
             matrix.mul_(weight)
 
 
+def is_untrained(model: Any) -> bool:
+    """Whether every B is zero, as before the first step: then no share of the adapter differs."""
+    return not any(bool(matrix.detach().any()) for matrix in _second_matrices(model))
+
+
 def _second_matrices(model: Any) -> list[Any]:
     """Every B of the adapter: W + s·B·A is linear in it."""
     return [parameter for name, parameter in model.named_parameters() if "lora_B" in name]

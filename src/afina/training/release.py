@@ -18,7 +18,13 @@ from afina.metrics.calibration import fit_temperature
 from afina.models.full import save_model
 from afina.runs.files import atomic_folder
 from afina.runs.signals import StopSignal
-from afina.training.adapter_weight import FEWEST_ROWS, keep_weight, least_good_weight, try_weights
+from afina.training.adapter_weight import (
+    FEWEST_ROWS,
+    is_untrained,
+    keep_weight,
+    least_good_weight,
+    try_weights,
+)
 from afina.training.work import Work, is_pooled
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -48,7 +54,7 @@ def chooses_weight(work: Work) -> bool:
 
 def weigh(work: Work, tuned: Any, head: PooledHead | None) -> Weighed:
     """Makes the adapter the share of it that is released."""
-    if head is None or not chooses_weight(work):
+    if head is None or not chooses_weight(work) or is_untrained(tuned):
         wanted = work.recipe.adapter.weight
         weight = 1.0 if wanted == "auto" else wanted
         keep_weight(tuned, weight)

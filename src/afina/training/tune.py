@@ -120,6 +120,8 @@ def _announce(work: Work, trainer: Trainer) -> None:
 def _finish(work: Work, trainer: Trainer, done: Progress) -> None:
     """Writes release/ and train.json; the checkpoints have served."""
     run, objective, strengths = work.run, trainer.objective, {}
+    if done.best_step == 0:
+        run.say(_("training never lowered the validation loss: what is released is untrained"))
     if is_pooled(work.recipe):
         strengths = _fitted_heads(work)[1]
     head = objective.head() if isinstance(objective, PooledObjective) else None
