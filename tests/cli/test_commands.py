@@ -13,8 +13,8 @@ from tests.cli.conftest import environment
 
 COMMANDS = (
     "run", "train", "evaluate", "gate", "release", "report", "chat", "doctor", "data build",
-    "data audit", "recipe check", "recipe new", "recipe explain", "runs list", "runs show", "runs compare",
-    "runs clean", "base install", "base show", "recipe estimate", "export", "prices list", "prices copy",
+    "data audit", "recipe check", "recipe new", "recipe explain", "runs list", "runs show",
+    "runs compare", "runs clean", "base install", "base show", "recipe estimate", "export", "prices list", "prices copy",
 )  # fmt: skip
 HEAVY = ("torch", "transformers", "pydantic", "numpy", "sklearn", "pyarrow", "afina.recipe")
 
