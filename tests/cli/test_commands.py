@@ -12,9 +12,9 @@ import pytest
 from tests.cli.conftest import environment
 
 COMMANDS = (
-    "run", "train", "evaluate", "gate", "release", "report", "chat", "doctor", "data build",
-    "data audit", "recipe check", "recipe new", "recipe explain", "runs list", "runs show",
-    "runs compare", "runs clean", "base install", "base show", "recipe estimate", "export", "prices list", "prices copy",
+    "run", "train", "evaluate", "gate", "release", "report", "chat", "doctor", "data audit", "export",
+    "data build", "recipe check", "recipe new", "recipe explain", "recipe estimate", "runs list",
+    "runs show", "runs compare", "runs clean", "base install", "base show", "prices list", "prices copy",
 )  # fmt: skip
 HEAVY = ("torch", "transformers", "pydantic", "numpy", "sklearn", "pyarrow", "afina.recipe")
 
