@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin
 # The demo trains on a part of the built-in corpus, so that it ends in minutes on two slow cores.
-DEMO := --set name=demo --set data.limit=800 --set data.max_length=160 --set train.epochs=0.9 \
+DEMO := --set name=demo --set data.limit=800 --set data.max_length=160 --set train.epochs=1.1 \
 	--set train.batch_rows=8 --set train.evaluations_per_epoch=1 --set adapter.weight=1.0
 PIP_OPTIONS := --quiet --disable-pip-version-check -c constraints.txt
 
