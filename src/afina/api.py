@@ -19,12 +19,12 @@ from afina.arguments import (
     check_language,
     check_name,
     check_overrides,
-    list_of_messages,
     list_of_texts,
 )
 from afina.errors import AfinaError
 from afina.inference.engine import Engine
 from afina.language import _
+from afina.loaded_model import Model as Model
 from afina.models.embedded import install_embedded
 from afina.recipe import Recipe
 from afina.recipe_file import parse_recipe, read_recipe
@@ -300,27 +300,6 @@ def export(
         check_name(out, "out")
     folder = None if out is None else Path(out)
     return exporting.export(find_run(name, runs, say), to, folder, bits, overwrite, say)
-
-
-class Model:
-    """A trained model, loaded."""
-
-    def __init__(self, engine: Engine) -> None:
-        self.engine = engine
-
-    def classify(self, texts: list[str]) -> list[dict[str, float]]:
-        """The probability of each label for each text. Raises AfinaError for a model without labels."""
-        if self.engine.settings.kind != "classify":
-            raise AfinaError(_("this model writes text; it has no labels"))
-        texts = list_of_texts(texts, "texts", '["…"]')
-        if not texts:
-            return []
-        rows = self.engine.classify(texts)
-        return [dict(zip(self.engine.settings.labels, map(float, row), strict=True)) for row in rows]
-
-    def reply(self, messages: list[dict[str, str]]) -> Iterator[str]:
-        """The answer to a conversation, in pieces."""
-        return self.engine.reply(list_of_messages(messages))
 
 
 def open_model(name: str, *, runs: str = "runs", say: Say = _silent) -> Model:

@@ -11,6 +11,7 @@ import pytest
 from afina.errors import RecipeError
 from afina.evaluation.written import part_of
 from afina.inference.engine import Engine
+from afina.runs.signals import StopSignal
 from tests.tiny import Tiny, value
 from tests.training.test_kinds import conversations
 
@@ -70,6 +71,29 @@ def test_they_are_what_the_engine_answers_to_the_same_question(run, tiny) -> Non
         assert wanted == line["wanted"]
         assert "".join(engine.reply(asked, 12)) == line["said"]
         assert len(engine.tokens.encode(line["said"])) <= 14
+
+
+def test_written_answers_are_measured_by_slices_too(run) -> None:
+    from afina.evaluation.answers import TestRows
+    from afina.evaluation.measure import _add_results, empty_report
+    from afina.evaluation.score import Measured
+    from afina.evaluation.written import _metric
+    from tests.evaluation.test_score import rows
+
+    found = np.zeros((40, 32))
+    found[:, 0] = np.repeat([1.0, 0.0], 20)  # exact matches in one half alone
+    test = TestRows("test", rows(40), np.array([]), None)
+    for number, row in enumerate(test.rows):
+        row.extra["half"] = "ab"[number >= 20]
+    recipe = run.recipe().model_copy(
+        update={"evaluate": run.recipe().evaluate.model_copy(update={"slices": ["half"]})}
+    )
+    report = empty_report("generate", [], None)
+    measured = [Measured("tuned", found, {"exact_match": _metric("exact_match")})]
+    with StopSignal() as stop:
+        _add_results(report, recipe, test, measured, None, stop)
+    assert [line["value"] for line in report["results"]] == [0.5, 1.0, 0.0]
+    assert report["gaps"][0]["value"] == 1.0
 
 
 def test_the_part_is_seeded_and_in_order(run, tiny) -> None:

@@ -8,9 +8,9 @@ check digit, and mail is full of order numbers.
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 
 # National numbers are looked up as those of these countries; others need their +prefix.
 REGIONS = (
@@ -147,7 +147,7 @@ KINDS: dict[str, _Kind] = {
         _words("nit", r"n\.i\.t\.?"),
         _check("co.nit"),
     ),
-    "rfc": _Kind(_form(r"[A-ZÑ&]{3,4}\d{6}[A-Z0-9]{3}", re.I), re.compile(""), _words("rfc"), _rfc),
+    "rfc": _Kind(_form(r"[A-ZÑ&]{3,4}\d{6}[A-Z0-9]{3}", re.I), re.compile(""), valid=_rfc),
     "ruc": _Kind(
         _form(r"\d{13}|\d{11}"),
         None,
@@ -194,23 +194,14 @@ _PHONE_WORD = _words(
 
 
 def find_personal(text: str) -> list[Finding]:
-    """The personal data of a text, in its order, without overlaps.
-
-    Raises:
-        ImportError: never at import; python-stdnum and phonenumbers are Afina's own requirements.
-    """
+    """The personal data of a text, in its order, without overlaps."""
     found: list[Finding] = []
-    taken: list[tuple[int, int]] = []
     digits = sum(letter.isdigit() for letter in text)
-    for kind in KINDS if digits >= 6 else ("email",) if "@" in text else ():
-        for finding in _of_kind(text, kind):
-            if all(finding.end <= start or end <= finding.start for start, end in taken):
-                found.append(finding)
-                taken.append((finding.start, finding.end))
-    if digits >= 7:
-        for finding in _phones(text):
-            if all(finding.end <= start or end <= finding.start for start, end in taken):
-                found.append(finding)
+    kinds = KINDS if digits >= 6 else ("email",) if "@" in text else ()
+    candidates = chain.from_iterable(_of_kind(text, kind) for kind in kinds)
+    for one in chain(candidates, _phones(text) if digits >= 7 else ()):
+        if all(one.end <= other.start or other.end <= one.start for other in found):
+            found.append(one)
     return sorted(found, key=lambda finding: finding.start)
 
 
@@ -250,23 +241,3 @@ def _phones(text: str) -> Iterator[Finding]:
             if phonenumbers.is_valid_number(parsed):
                 yield Finding("phone", start, match.start() + len(match[0].rstrip()))
                 break
-
-
-def mask_personal(text: str) -> tuple[str, Counter[str]]:
-    """The text with each piece replaced by `[KIND_1]`, `[KIND_2]`, …, and how many there were by kind.
-
-    Numbered within the text: equal values get equal numbers, so that it still reads as it did, and a
-    model asked later about another text finds the same form.
-    """
-    numbers: dict[tuple[str, str], int] = {}
-    counts: Counter[str] = Counter()
-    parts: list[str] = []
-    position = 0
-    for finding in find_personal(text):
-        value = re.sub(r"[\s.()\-]", "", text[finding.start : finding.end]).casefold()
-        known = sum(kind == finding.kind for kind, _value in numbers)
-        number = numbers.setdefault((finding.kind, value), known + 1)
-        parts += [text[position : finding.start], f"[{finding.kind.upper()}_{number}]"]
-        position = finding.end
-        counts[finding.kind] += 1
-    return "".join([*parts, text[position:]]), counts

@@ -136,12 +136,6 @@ def _add_set(
     for one in measured if labels else ():
         for name, value in label_details(one, test, labels, positive).items():
             report[name].append({"model": one.model, "set": test.name, **value})
-    for column in recipe.evaluate.slices:
-        for one in measured:
-            stop.check()
-            lines, gaps = sliced(one, test, column, len(labels), positive, recipe.seed)
-            report["results"] += lines
-            report["gaps"] += gaps
     if positive is not None:
         tuned = next(one for one in measured if one.model == "tuned")
         for other in measured:
@@ -159,10 +153,15 @@ def _add_results(
     positive: int | None,
     stop: StopSignal,
 ) -> None:
-    """Each model's figures, and the tuned model's comparison with each other one."""
+    """Each model's figures, whole and by slices; the tuned model's comparison with each other one."""
     for one in measured:
         stop.check()
         report["results"] += results_of(one, test, positive, recipe.seed)
+        for column in recipe.evaluate.slices:
+            stop.check()
+            lines, gaps = sliced(one, test, column, len(report["labels"]), positive, recipe.seed)
+            report["results"] += lines
+            report["gaps"] += gaps
     tuned = next(one for one in measured if one.model == "tuned")
     for other in measured:
         if other.model == "tuned":

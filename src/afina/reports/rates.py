@@ -52,14 +52,16 @@ def rate_drawings(evaluation: Evaluation, test_set: str, language: str) -> list[
     )
     label = evaluation.positive or "–"
     drawings = []
-    for key, title, note in (
+    for key, place, title, note in (
         (
             "roc",
+            0.05,
             _("ROC curve", language),
             _("across: false alarms; up: share of {label} found; up and left is better", language),
         ),
         (
             "precision_recall",
+            0.5,
             _("Precision and recall", language),
             _(
                 "across: share of {label} found; up: alarms that are right; up and right is better",
@@ -69,9 +71,8 @@ def rate_drawings(evaluation: Evaluation, test_set: str, language: str) -> list[
     ):
         lines = {item["model"]: _points(item[key]) for item in curves if item.get(key)}
         if lines:
-            svg = _square(
-                f"{key}-{test_set}", title, _ends(lines, language), lines, diagonal=key == "roc"
-            )
+            words = _in_words(lines, place, language)
+            svg = _square(f"{key}-{test_set}", title, words, lines, diagonal=key == "roc")
             drawings.append(Drawing(title, note.format(label=label), svg))
     for item in evaluation.reliability:
         if (item["model"], item["set"]) == ("tuned", test_set) and item.get("bins"):
@@ -83,16 +84,16 @@ def _points(pairs: list[list[float]]) -> Points:
     return [(float(x), float(y)) for x, y in pairs]
 
 
-def _ends(lines: dict[str, Points], language: str) -> str:
-    """What a curve says, for those who cannot see it: its height in the middle."""
+def _in_words(lines: dict[str, Points], place: float, language: str) -> str:
+    """What curves say, for those who cannot see them: their height near one place."""
     parts = []
     for model, points in lines.items():
-        middle = min(points, key=lambda point: abs(point[0] - 0.05))
+        near = min(points, key=lambda point: abs(point[0] - place))
         parts.append(
             _("{model}: {up} at {across}", language).format(
                 model=model_name(model, language),
-                up=percent(middle[1], language),
-                across=percent(middle[0], language),
+                up=percent(near[1], language),
+                across=percent(near[0], language),
             )
         )
     return "; ".join(parts)
@@ -130,7 +131,7 @@ def _square(
         parts.append(f'<line class="grid" x1="{place}" x2="{place}" y1="0" y2="100%"/>')
         parts.append(f'<line class="grid" x1="0" x2="100%" y1="{up}" y2="{up}"/>')
         parts.append(
-            f'<text class="tick" x="{place}" y="100%" dy="1.5em" text-anchor="middle">{text}</text>'
+            f'<text class="tick" x="{place}" y="100%" dy="1.5em" text-anchor="near">{text}</text>'
         )
         parts.append(f'<text class="tick" x="-8" y="{up}" dy=".35em" text-anchor="end">{text}</text>')
     if diagonal:
