@@ -12,7 +12,6 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from afina.language import _
-from afina.metric_names import METRICS
 from afina.recipe_budget import Budget
 from afina.recipe_data import Columns as Columns
 from afina.recipe_data import Data as Data
@@ -20,6 +19,8 @@ from afina.recipe_data import Source as Source
 from afina.recipe_data import Split as Split
 from afina.recipe_data import TestSet as TestSet
 from afina.recipe_distributed import Distributed
+from afina.recipe_evaluate import Evaluate as Evaluate
+from afina.recipe_evaluate import Limit as Limit
 from afina.recipe_rules import faults_between
 from afina.recipe_section import Section as Section
 
@@ -232,83 +233,6 @@ class Train(Section):
         "address: then a checkpoint, and exit code 3. null asks nobody; SIGTERM always works.",
     )
     distributed: Distributed = Field(default_factory=Distributed)
-
-
-class Evaluate(Section):
-    """What is measured, and against what."""
-
-    metrics: Literal["auto"] | list[Literal[tuple(METRICS)]] = Field(  # type: ignore[valid-type]
-        "auto", description=f"auto, or a list of {', '.join(METRICS)}."
-    )
-    baselines: list[Literal["tfidf"]] = Field(
-        default=["tfidf"],
-        description="Classical models fitted on the same rows: tfidf (word 1-2 grams, logistic "
-        "regression).",
-    )
-    slices: list[Annotated[str, Field(min_length=1)]] = Field(
-        default_factory=list,
-        description="Columns by whose values each metric is measured apart (country, channel, source), "
-        "with the gap between the best and the worst value. Values with fewer than 10 rows are left "
-        "out.",
-    )
-    written_rows: int = Field(
-        100,
-        ge=1,
-        description="How many rows of a test set are answered in writing for exact_match, ROUGE, BLEU "
-        "and chrF, a seeded part: writing takes seconds a row without a GPU.",
-    )
-    max_new_tokens: int = Field(
-        256, ge=1, le=8192, description="Longest answer that is written for these metrics, in tokens."
-    )
-
-
-class Limit(Section):
-    """One condition of the gate, decided on the bound of its 95 % interval."""
-
-    metric: Literal[tuple(METRICS)] = Field(description="The metric that is limited.")  # type: ignore[valid-type]
-    model: Literal["tuned", "probe", "base", "tfidf"] = Field(
-        "tuned", description="The model it is about."
-    )
-    against: Literal["base", "probe", "tfidf"] | None = Field(
-        None, description="The model that min_gain compares with."
-    )
-    set: str = Field("test", description="The test set it is measured on.")
-    min_gain: float | None = Field(
-        None,
-        description="How much better than against the model must be, its whole interval: model minus "
-        "against, or against minus model where less is better (perplexity, bits_per_byte, "
-        "false_positive_rate, calibration_error).",
-    )
-    by: str | None = Field(
-        None, description="The column of evaluate.slices whose values max_gap compares."
-    )
-    max_gap: float | None = Field(
-        None,
-        ge=0,
-        description="The metric may differ by at most this between the best and the worst value of "
-        "`by`.",
-    )
-    max: float | None = Field(None, description="The metric may be at most this.")
-    min: float | None = Field(None, description="The metric must be at least this.")
-    undecided: Literal["fail", "warn"] = Field(
-        "fail", description="What an interval that holds the limit inside means."
-    )
-
-    @model_validator(mode="after")
-    def _one_limit(self) -> Self:
-        kinds = ("min_gain", "max", "min", "max_gap")
-        given = [name for name in kinds if getattr(self, name) is not None]
-        if len(given) != 1:
-            raise ValueError(
-                _("give exactly one of min_gain, max, min, max_gap; found: {found}").format(
-                    found=", ".join(given) or _("none")
-                )
-            )
-        if (self.min_gain is not None) != (self.against is not None):
-            raise ValueError(_("min_gain needs against, and against needs min_gain"))
-        if (self.max_gap is not None) != (self.by is not None):
-            raise ValueError(_("max_gap needs by, and by needs max_gap"))
-        return self
 
 
 class Track(Section):
