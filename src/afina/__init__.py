@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         report,
         run,
         show_run,
+        suites,
         train,
     )
 
@@ -56,6 +57,7 @@ __all__ = [
     "report",
     "run",
     "show_run",
+    "suites",
     "train",
 ]
 

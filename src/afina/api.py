@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +14,7 @@ import afina.exports.export as exporting
 import afina.machine as machine
 import afina.recipe_writer as recipe_writer
 import afina.runs.compare as comparing
-from afina.arguments import (
-    check_language,
-    check_name,
-    check_overrides,
-    list_of_texts,
-)
+from afina.arguments import check_name, check_overrides, list_of_texts
 from afina.errors import AfinaError
 from afina.inference.engine import Engine
 from afina.language import _
@@ -28,48 +22,17 @@ from afina.loaded_model import Model as Model
 from afina.models.embedded import install_embedded
 from afina.recipe import Recipe
 from afina.recipe_file import parse_recipe, read_recipe
-from afina.runs.files import read_json, storage_error
-from afina.runs.folder import Run, find_run, open_run
-from afina.workflow import Workflow
+from afina.run_result import RunResult as RunResult
+from afina.run_result import result_of
+from afina.runs.files import read_json
+from afina.runs.folder import find_run
+from afina.working import working
 
 Say = Callable[[str], None]
 
 
 def _silent(_text: str) -> None:
     """A console for nobody."""
-
-
-@dataclass(frozen=True)
-class RunResult:
-    """A run as it stands.
-
-    Attributes:
-        name, number: which run it is; folder: where its files are.
-        did_work: False when everything was done already.
-        passed: what the gate said; None when it has not been asked.
-        evaluation, audit, training: the values of evaluation.json, data/audit.json and train.json;
-            empty before that stage is done.
-        report: the report's path; None before it is written.
-        release: the folder with adapter, head and inference.json.
-    """
-
-    name: str
-    number: int
-    folder: Path
-    did_work: bool
-    passed: bool | None
-    evaluation: dict[str, Any]
-    audit: dict[str, Any]
-    training: dict[str, Any]
-    report: Path | None
-    release: Path
-
-    def value(self, metric: str, model: str = "tuned", test_set: str = "test") -> float:
-        """One measured value. Raises KeyError when it was not measured."""
-        for line in self.evaluation.get("results", []):
-            if (line["metric"], line["model"], line["set"]) == (metric, model, test_set):
-                return float(line["value"])
-        raise KeyError(f"{metric} of {model} on {test_set}")
 
 
 def run(
@@ -93,9 +56,9 @@ def run(
     Raises:
         AfinaError: for anything that a person can put right.
     """
-    with _working(recipe, runs, overrides, language, say, progress) as workflow:
+    with working(recipe, runs, overrides, language, say, progress) as workflow:
         worked = workflow.everything()
-    return _result(workflow.run, worked)
+    return result_of(workflow.run, worked)
 
 
 def _stage(
@@ -108,9 +71,9 @@ def _stage(
     progress: Say,
     reveal: bool = False,
 ) -> RunResult:
-    with _working(recipe, runs, overrides, language, say, progress, reveal) as workflow:
+    with working(recipe, runs, overrides, language, say, progress, reveal) as workflow:
         worked = workflow.do(name)
-    return _result(workflow.run, worked)
+    return result_of(workflow.run, worked)
 
 
 def build_data(
@@ -149,6 +112,48 @@ def evaluate(
     return _stage("evaluate", recipe, runs, overrides, None, say, progress)
 
 
+def suites(
+    recipe: str | Path,
+    tasks: list[str] | None = None,
+    *,
+    data: str | None = None,
+    rows: int | None = None,
+    runs: str = "runs",
+    overrides: list[str] | None = None,
+    say: Say = _silent,
+    progress: Say = _silent,
+) -> dict[str, Any]:
+    """Public test suites, asked of the base and the tuned model; what comes before if that is needed.
+
+    Args:
+        tasks: glue, superglue, xnli_es, own, or names of lm-evaluation-harness; None takes the recipe's.
+        data: the folder with their rows; None takes the recipe's, and without one the Hub.
+        rows: rows of each task at most; None takes the recipe's.
+    Returns:
+        The value of suites.json.
+    Raises:
+        AfinaError: also when no task is named.
+    """
+    named = {"tasks": tasks, "data": data, "rows": rows}
+    changes = [
+        f"evaluate.suites.{name}={json.dumps(value)}"
+        for name, value in named.items()
+        if value is not None
+    ]
+    with working(
+        recipe, runs, [*changes, *(overrides or [])], None, say, progress, change_run=not overrides
+    ) as workflow:
+        if not workflow.recipe.evaluate.suites.tasks:
+            raise AfinaError(
+                _("no suite is named"),
+                where="evaluate.suites.tasks",
+                fix=_("name some, as in: afina suites RUN glue --data FOLDER"),
+            )
+        workflow.do("suites")
+        found: dict[str, Any] = read_json(workflow.run.path("suites.json"))
+    return found
+
+
 def gate(
     recipe: str | Path,
     *,
@@ -170,11 +175,11 @@ def release(
     progress: Say = _silent,
 ) -> RunResult:
     """Card and manifest, when the gate says yes; `passed` of the result is its answer."""
-    with _working(recipe, runs, overrides, None, say, progress) as workflow:
+    with working(recipe, runs, overrides, None, say, progress) as workflow:
         worked = workflow.do("gate")
         if workflow.passed():
             worked |= workflow.do("release")
-    return _result(workflow.run, worked)
+    return result_of(workflow.run, worked)
 
 
 def report(
@@ -256,7 +261,7 @@ def list_runs(*, runs: str = "runs") -> list[comparing.RunSummary]:
 def show_run(name: str, *, runs: str = "runs") -> RunResult:
     """One run as it stands."""
     check_name(name, "name")
-    return _result(find_run(name, runs), False)
+    return result_of(find_run(name, runs), False)
 
 
 def compare_runs(names: list[str], *, runs: str = "runs") -> comparing.RunComparison:
@@ -315,88 +320,3 @@ def _read(recipe: str | Path, runs: str, overrides: list[str] | None) -> Recipe:
     if path.is_file() or path.suffix in (".yaml", ".yml"):
         return read_recipe(path, overrides)
     return find_run(str(recipe), runs).recipe()
-
-
-@contextmanager
-def _working(
-    recipe: str | Path,
-    runs: str,
-    overrides: list[str] | None,
-    language: str | None,
-    say: Say,
-    progress: Say,
-    reveal: bool = False,
-) -> Iterator[Workflow]:
-    """The workflow of a recipe or of a run, with the run locked; pushes its files in the end."""
-    check_name(recipe, "recipe")
-    check_overrides(overrides)
-    check_language(language)
-    path = Path(recipe)
-    if path.is_file() or path.suffix in (".yaml", ".yml"):
-        settings = read_recipe(path, overrides)
-        target = open_run(settings, runs, say)
-        trusted = False
-    else:
-        if overrides:
-            raise AfinaError(
-                _("--set changes a recipe, and `{name}` is a run").format(name=recipe),
-                fix=_("give the recipe file with --set: it makes the next run"),
-            )
-        target = find_run(str(recipe), runs, say)
-        settings = target.recipe()
-        trusted = True
-    target.say, target.progress = say, progress
-    target.lock()
-    say(_title(target))
-    workflow = Workflow(target, settings, language or "", reveal, trusted)
-    try:
-        workflow.tracking.require()
-        yield workflow
-        workflow.finish()
-    except OSError as error:
-        _note_end(workflow, error)
-        raise storage_error(error) or error from None
-    except BaseException as error:
-        _note_end(workflow, error)
-        raise
-    finally:
-        target.unlock()
-    target.publish()
-
-
-def _title(target: Run) -> str:
-    return _("run {title} in {folder}").format(title=target.title, folder=target.root)
-
-
-def _note_end(workflow: Workflow, error: BaseException) -> None:
-    """Writes into events.jsonl why a run stopped; a full disk must not hide the first error."""
-    target = workflow.run
-    try:
-        target.event(
-            "stopped", error=type(error).__name__, what=str(error).splitlines()[0] if str(error) else ""
-        )
-        workflow.finish(error)
-        target.publish()
-    except OSError:
-        pass
-
-
-def _result(target: Run, worked: bool) -> RunResult:
-    def value(name: str) -> dict[str, Any]:
-        path = target.path(name)
-        return dict(read_json(path)) if path.exists() else {}
-
-    decided = value("gate.json")
-    page = target.path("report.html")
-    return RunResult(
-        name=target.name,
-        number=target.number,
-        folder=target.root,
-        did_work=worked,
-        passed=decided.get("passed"),
-        evaluation=value("evaluation.json"),
-        audit=value("data/audit.json"),
-        training=value("train.json"),
-        report=page if page.exists() else None,
-        release=target.path("release"),
-    )

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from afina.language import _
 from afina.metric_names import METRICS
 from afina.recipe_section import Section
+from afina.recipe_suites import Suites, as_suites
 
 
 class Evaluate(Section):
@@ -36,6 +37,10 @@ class Evaluate(Section):
     )
     max_new_tokens: int = Field(
         256, ge=1, le=8192, description="Longest answer that is written for these metrics, in tokens."
+    )
+    suites: Annotated[Suites, BeforeValidator(as_suites)] = Field(
+        default_factory=Suites,
+        description="Public test suites, asked of the base and the tuned model as language models.",
     )
 
 

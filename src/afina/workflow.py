@@ -17,15 +17,17 @@ from afina.models.tokenizer import Tokens, load_tokens
 from afina.recipe import Recipe
 from afina.releases.stage import release
 from afina.reports import write_report
-from afina.runs.files import read_json
+from afina.runs.files import read_json, sha256_of
 from afina.runs.folder import RUNNING, Run
 from afina.runs.spending import Meter
 from afina.runs.spot import SpotWatch
 from afina.runs.stages import Stage, do, forget, is_done, stage_key
+from afina.suites.measure import measure_suites
+from afina.suites.rows import files_hash
 from afina.tracking import Tracking
 from afina.training.tune import train
 
-STAGES = ("data", "train", "evaluate", "gate", "release", "report")
+STAGES = ("data", "train", "evaluate", "suites", "gate", "release", "report")
 
 
 @dataclass
@@ -66,6 +68,7 @@ class Workflow:
             "data": self._data_stage,
             "train": self._train_stage,
             "evaluate": self._evaluate_stage,
+            "suites": self._suites_stage,
             "gate": self._gate_stage,
             "release": self._release_stage,
             "report": self._report_stage,
@@ -138,12 +141,27 @@ class Workflow:
             after=("data", "train"),
             code=("evaluation", "metrics", "inference"),
             settings=lambda: {
-                "evaluate": recipe.evaluate.model_dump(mode="json"),
+                "evaluate": recipe.evaluate.model_dump(mode="json", exclude={"suites"}),
                 "group_by": recipe.data.split.group_by,
                 "seed": recipe.seed,
             },
             outputs=("evaluation.json", "predictions"),
             work=lambda: _nothing(evaluate(self.run, recipe)),
+        )
+
+    def _suites_stage(self) -> Stage:
+        recipe = self.recipe
+        return Stage(
+            "suites",
+            after=("data", "train"),
+            code=("suites", "metrics", "inference"),
+            settings=lambda: {
+                "suites": recipe.evaluate.suites.model_dump(mode="json"),
+                "files": files_hash(recipe.evaluate.suites),
+                "seed": recipe.seed,
+            },
+            outputs=("suites.json", "suites"),
+            work=lambda: _nothing(measure_suites(self.run, recipe)),
         )
 
     def _gate_stage(self) -> Stage:
@@ -176,11 +194,17 @@ class Workflow:
             settings=lambda: {
                 "language": language,
                 "reveal": reveal,
+                "suites": self._suites_hash(),
                 "budget": self.recipe.train.budget.model_dump(mode="json"),
             },
             outputs=("report.html",),
             work=lambda: _nothing(write_report(self.run, language, reveal)),
         )
+
+    def _suites_hash(self) -> str | None:
+        """What the report shows of suites, which may be measured after it was written."""
+        path = self.run.path("suites.json")
+        return sha256_of(path) if path.exists() else None
 
     def _data(self) -> None:
         audit = prepare(self.recipe, self.tokens, self.run.path("data"), self.run.say)
@@ -252,7 +276,8 @@ class Workflow:
             Whether anything was done.
         """
         worked = False
-        for name in ("data", "train", "evaluate", "gate"):
+        suites = ("suites",) if self.recipe.evaluate.suites.tasks else ()
+        for name in ("data", "train", "evaluate", *suites, "gate"):
             worked |= self.do(name)
         if self.passed():
             worked |= self.do("release")

@@ -6,7 +6,7 @@ from typing import Any
 
 import typer
 
-from afina.cli import base, chat, data, doctor, export, prices, recipe, runs, stages
+from afina.cli import base, chat, data, doctor, export, prices, recipe, runs, stages, suites
 from afina.cli.usage import translate_help
 from afina.language import _
 
@@ -26,6 +26,7 @@ def build_app() -> Any:
     )
     app.callback()(_global)
     stages.add_to(app)
+    suites.add_to(app)
     chat.add_to(app)
     export.add_to(app)
     doctor.add_to(app)
