@@ -95,6 +95,16 @@ def measured(name: str) -> Look:
     return lambda run: sorted({line[name] for line in value(run, "evaluation.json")["results"]})
 
 
+def asked_of_suites(name: str) -> Look:
+    """One entry of suites.json, or of each of its results."""
+
+    def look(run: Run) -> Any:
+        found = value(run, "suites.json")
+        return found[name] if name in found else [line[name] for line in found["results"]]
+
+    return look
+
+
 def written(run: Run) -> list[str]:
     """The answers that the base model wrote."""
     return _read_column(run.path("predictions/test/base.written.parquet"), "said")
@@ -169,6 +179,8 @@ SPLITS = (
 )
 TALK = ("task.kind=generate",)
 BY_HALF = ("data.test=[{name: late, source: MORE}]",)
+ON_TASKS = ("evaluate.suites.data=TASKS", "train.epochs=1")
+SENTIMENT = (*ON_TASKS, "evaluate.suites.tasks=[sst2]")
 WRITES = (*TALK, "train.epochs=1", "evaluate.metrics=[exact_match]")
 BAD_RATE = ("train.learning_rate=0.05", "train.epochs=4")
 SHORT = ("train.epochs=1", "train.evaluations_per_epoch=1")
@@ -403,6 +415,37 @@ FIELDS: dict[str, Case] = {
         lambda run: len(value(run, "evaluation.json")["gaps"]),
         "evaluate",
         BY_HALF,
+    ),
+    "evaluate.suites.tasks": Case(
+        "evaluate.suites.tasks=[sst2]",
+        "evaluate.suites=[cola]",
+        asked_of_suites("task"),
+        "suites",
+        ON_TASKS,
+    ),
+    "evaluate.suites.data": Case(
+        "evaluate.suites.data=TASKS",
+        "evaluate.suites.data=LONGER",
+        asked_of_suites("of"),
+        "suites",
+        SENTIMENT,
+    ),
+    "evaluate.suites.rows": Case(
+        "evaluate.suites.rows=1", "evaluate.suites.rows=2", asked_of_suites("n"), "suites", SENTIMENT
+    ),
+    "evaluate.suites.shots": Case(
+        "evaluate.suites.shots=0",
+        "evaluate.suites.shots=1",
+        asked_of_suites("shots"),
+        "suites",
+        SENTIMENT,
+    ),
+    "evaluate.suites.chat_template": Case(
+        "evaluate.suites.chat_template=false",
+        "evaluate.suites.chat_template=true",
+        asked_of_suites("chat_template"),
+        "suites",
+        SENTIMENT,
     ),
     "evaluate.written_rows": Case(
         "evaluate.written_rows=2", "evaluate.written_rows=3", written, "evaluate", WRITES, "generate"

@@ -19,6 +19,7 @@ from afina.training import tune
 from afina.training.loop import Trainer
 from tests.conftest import colour_rows, write_jsonl
 from tests.field_cases import FIELDS, SEEN_BY_REFUSAL, Case, ids
+from tests.suites.small_rows import write_small_rows
 from tests.tiny import Tiny, adapter_hash
 
 
@@ -71,7 +72,10 @@ def places(tmp_path_factory, llama3_folder, llama3) -> dict[str, Tiny]:
 
 @pytest.fixture(scope="module")
 def names(tmp_path_factory, llama3_folder) -> dict[str, str]:
-    """What BASE, OTHER and MORE stand for: the base, the same with other weights, more rows."""
+    """What BASE, OTHER and MORE stand for: the base, the same with other weights, more rows.
+
+    TASKS and LONGER: rows of test suites, and more of them.
+    """
     import torch
     from transformers import LlamaForCausalLM
 
@@ -96,7 +100,17 @@ def names(tmp_path_factory, llama3_folder) -> dict[str, str]:
             for number, row in enumerate(colour_rows(40))
         ],
     )
-    return {"BASE": str(llama3_folder), "OTHER": str(folder), "MORE": str(more)}
+    longer = folder / "longer"
+    longer.mkdir()
+    for path in sorted(write_small_rows(folder / "tasks").glob("glue/*.jsonl")):
+        (longer / path.name).write_text(path.read_text() * 2)
+    return {
+        "BASE": str(llama3_folder),
+        "OTHER": str(folder),
+        "MORE": str(more),
+        "TASKS": str(folder / "tasks"),
+        "LONGER": str(longer),
+    }
 
 
 @pytest.fixture(scope="module")
@@ -125,7 +139,9 @@ def seen(case: Case, chosen: str | tuple[str, ...], place: Tiny, names: dict[str
     overrides = [chosen] if isinstance(chosen, str) else list(chosen)
     for short, path in {**names, "ROWS": str(place.rows)}.items():
         overrides = [override.replace(short, f"'{path}'") for override in overrides]
-    more = [override.replace("MORE", f"'{names['MORE']}'") for override in case.more]
+    more = list(case.more)
+    for short in ("MORE", "TASKS"):
+        more = [override.replace(short, f"'{names[short]}'") for override in more]
     try:
         if case.stage == "none":
             return case.look(place.workflow(*more, *overrides).run)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from afina.api import (
         Model,
         RunResult,
+        ask_suites,
         audit_data,
         build_data,
         check_recipe,
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
         report,
         run,
         show_run,
-        suites,
         train,
     )
 
@@ -40,6 +40,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Model",
     "RunResult",
+    "ask_suites",
     "audit_data",
     "build_data",
     "check_recipe",
@@ -57,7 +58,6 @@ __all__ = [
     "report",
     "run",
     "show_run",
-    "suites",
     "train",
 ]
 

@@ -112,7 +112,7 @@ def evaluate(
     return _stage("evaluate", recipe, runs, overrides, None, say, progress)
 
 
-def suites(
+def ask_suites(
     recipe: str | Path,
     tasks: list[str] | None = None,
     *,

@@ -34,8 +34,18 @@ ROWS: dict[str, list[dict[str, Any]]] = {
     "superglue/cb": _labelled(_ENTAIL, 0, 1, 2, 0),
     "superglue/copa": _labelled(
         [
-            {"premise": "It rained.", "choice1": "I got wet.", "choice2": "I ate.", "question": "effect"},
-            {"premise": "I ate.", "choice1": "I was hungry.", "choice2": "It rained.", "question": "cause"},
+            {
+                "premise": "It rained.",
+                "choice1": "I got wet.",
+                "choice2": "I ate.",
+                "question": "effect",
+            },
+            {
+                "premise": "I ate.",
+                "choice1": "I was hungry.",
+                "choice2": "It rained.",
+                "question": "cause",
+            },
         ],
         0,
         1,

@@ -56,7 +56,7 @@ def suites(
 
     check_language(lang)
     console = Console()
-    found = afina.suites(
+    found = afina.ask_suites(
         target,
         names or None,
         data=data,
@@ -82,9 +82,7 @@ def suite_lines(found: dict[str, Any]) -> list[str]:
             version=found["harness"],
         )
     ]
-    values = {
-        (line["task"], line["metric"], line["model"]): line for line in found["results"]
-    }
+    values = {(line["task"], line["metric"], line["model"]): line for line in found["results"]}
     differences = {(line["task"], line["metric"]): line for line in found["comparisons"]}
     for task, metric in dict.fromkeys((task, metric) for task, metric, _model in values):
         base, tuned = values.get((task, metric, "base")), values.get((task, metric, "tuned"))

@@ -18,6 +18,7 @@ from afina.reports.gate_words import check_rows
 from afina.reports.method_words import method_text
 from afina.reports.mistakes import Mistakes, find_mistakes
 from afina.reports.rates import LabelRow, label_rows, rate_drawings
+from afina.reports.suites import SuitesView, suites_view
 from afina.reports.verdict import build_verdict
 from afina.runs.files import write_text
 from afina.runs.folder import Run
@@ -60,7 +61,8 @@ def write_report(run: Run, language: str, reveal: bool = False) -> Path:
     labels, positive = _labels(figures)
     mistakes = find_mistakes(run, labels, positive, language, reveal)
     path = run.path("report.html")
-    write_text(path, _render(figures, mistakes, positive, language, reveal))
+    suites = suites_view(run, language)
+    write_text(path, _render(figures, mistakes, suites, positive, language, reveal))
     return path
 
 
@@ -77,7 +79,12 @@ def _labels(figures: Figures) -> tuple[list[str], str | None]:
 
 
 def _render(
-    figures: Figures, mistakes: list[Mistakes], positive: str | None, language: str, reveal: bool
+    figures: Figures,
+    mistakes: list[Mistakes],
+    suites: SuitesView | None,
+    positive: str | None,
+    language: str,
+    reveal: bool,
 ) -> str:
     environment = Environment(
         loader=FileSystemLoader(_FOLDER),
@@ -102,6 +109,7 @@ def _render(
         curves=drawings.curves(figures, language),
         sets=_sets(figures.evaluation, language),
         mistakes=mistakes,
+        suites=suites,
         splits=tables.split_facts(audit or {}),
         labels=tables.label_names(audit or {}),
         samples=tables.samples_by_prompt((train or {}).get("samples") or [], language, reveal),

@@ -13,7 +13,7 @@ from afina.recipe_suites import Suites
 from afina.suites.harness_model import HarnessModel
 from afina.suites.quiet import quiet
 from afina.suites.scores import by_group, same_by_group
-from afina.suites.tasks import SuiteTask
+from afina.suites.tasks import SuiteTask, task_manager
 
 SCHEMA = "afina/suite-answers/1"
 
@@ -57,6 +57,7 @@ def ask(
         found = simple_evaluate(
             model=asker,
             tasks=[task.task],
+            task_manager=task_manager(),
             num_fewshot=settings.shots,
             samples={name: rows},
             bootstrap_iters=0,

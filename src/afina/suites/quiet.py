@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import logging
-import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Inside, the harness' log and progress bars are silent."""
-    logger, before = logging.getLogger("lm_eval"), os.environ.get("TQDM_DISABLE")
+    """Inside, the harness says nothing; errors are raised as ever."""
+    logger = logging.getLogger("lm_eval")
     level = logger.level
     logger.setLevel(logging.ERROR)
-    os.environ["TQDM_DISABLE"] = "1"
     try:
-        yield
+        with redirect_stderr(io.StringIO()):
+            yield
     finally:
         logger.setLevel(level)
-        if before is None:
-            del os.environ["TQDM_DISABLE"]
-        else:
-            os.environ["TQDM_DISABLE"] = before

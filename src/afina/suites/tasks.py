@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -49,8 +50,6 @@ def load_tasks(run: Run, recipe: Recipe) -> list[SuiteTask]:
     Raises:
         AfinaError: for a name that nobody knows; DataError: for rows that are missing or faulty.
     """
-    from lm_eval.tasks import TaskManager
-
     asked = recipe.evaluate.suites
     folder = Path(asked.data) if asked.data else None
     if folder is not None:
@@ -58,7 +57,7 @@ def load_tasks(run: Run, recipe: Recipe) -> list[SuiteTask]:
         require_files(folder, known)
     found: dict[str, SuiteTask] = {}
     with quiet():
-        manager = TaskManager()
+        manager = task_manager()
         for name in asked.tasks:
             entries = entries_of(name)
             if name == "own":
@@ -69,6 +68,14 @@ def load_tasks(run: Run, recipe: Recipe) -> list[SuiteTask]:
                 tasks = _harness_tasks(name, folder, manager)
             found |= {task.name: task for task in tasks}
     return list(found.values())
+
+
+@cache
+def task_manager() -> Any:
+    """The harness' index of its tasks, which takes seconds to read."""
+    from lm_eval.tasks import TaskManager
+
+    return TaskManager()
 
 
 def _own_tasks(run: Run, recipe: Recipe, manager: Any) -> list[SuiteTask]:
