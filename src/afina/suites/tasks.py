@@ -182,9 +182,7 @@ def _offline_told(name: str, load: Callable[[], Any]) -> Any:
                 name=name, error=(str(error).splitlines() or [type(error).__name__])[0]
             ),
             where="evaluate.suites",
-            fix=_(
-                "offline, name a folder with rows in evaluate.suites.data (afina suites --data FOLDER)"
-            ),
+            fix=_("offline, name a folder with rows: afina suites RUN … --data FOLDER"),
         ) from None
 
 
