@@ -168,6 +168,22 @@ class Train(Section):
         "auto: the probe's own, chosen on the validation rows. A small one, 0.001, holds better on "
         "sources never seen.",
     )
+    threshold_from: Literal["validation", "left_out"] | None = Field(
+        None,
+        description="The rows that choose the threshold of an alarm, for two labels. null: 0.5. "
+        "validation: the validation rows. left_out: what the probe says of rows of each value of "
+        "threshold_by when it is fitted without that value; they choose the temperature too.",
+    )
+    threshold_by: str | None = Field(
+        None, min_length=1, description="The column whose values are left out for threshold_from."
+    )
+    max_false_positive_rate: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="threshold_from takes the lowest threshold with at most this share of false "
+        "alarms on its rows; empty takes the one with the best macro-F1.",
+    )
     schedule: Literal["cosine", "linear", "constant"] = Field(
         "cosine", description="How the learning rate falls after the warm-up."
     )

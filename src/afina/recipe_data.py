@@ -42,6 +42,8 @@ class TestSet(Section):
             raise ValueError(
                 _("{name!r} is the name of a split; give this set another name").format(name=value)
             )
+        if value == "left_out":
+            raise ValueError(_("left_out is the set of evaluate.leave_out; give this set another name"))
         return value
 
 
