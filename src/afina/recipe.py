@@ -13,6 +13,7 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from afina.language import _
 from afina.recipe_budget import Budget
+from afina.recipe_data import Augment as Augment
 from afina.recipe_data import Columns as Columns
 from afina.recipe_data import Data as Data
 from afina.recipe_data import Source as Source

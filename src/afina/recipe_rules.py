@@ -150,16 +150,18 @@ def _limit_fault(recipe: Recipe, limit: Limit) -> str | None:
         return _("{metric} is not in evaluate.metrics").format(metric=limit.metric)
     if limit.by is not None and limit.by not in recipe.evaluate.slices:
         return _("by {column!r} is not in evaluate.slices").format(column=limit.by)
-    models = {limit.model, limit.against} - {None}
+    models = {name for name in (limit.model, limit.against) if name is not None}
     if "probe" in models and (task.kind != "classify" or task.head != "pooled"):
         return _("there is a probe only with task.head: pooled")
-    for name in sorted(models & {"tfidf", "blend"}):
+    for name in ("tfidf", "blend"):
+        if name not in models:
+            continue
         if task.kind != "classify" or name not in recipe.evaluate.baselines:
             return _("{model} is compared only when it is in evaluate.baselines of a classifier").format(
                 model=name
             )
     if limit.set == "left_out":
-        fault = left_out_limit_fault(recipe, limit, models)
+        fault = left_out_limit_fault(recipe, limit)
         if fault:
             return fault
     written = METRICS[limit.metric].needs == "text"

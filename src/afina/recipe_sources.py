@@ -25,6 +25,10 @@ def left_out_models(recipe: Recipe) -> list[str]:
 def source_faults(recipe: Recipe) -> list[str]:
     """What disagrees, as `place: what is wrong`."""
     faults = _leave_out_faults(recipe) + _threshold_faults(recipe)
+    changed = any(getattr(recipe.data.augment, name) for name in type(recipe.data.augment).model_fields)
+    if changed and recipe.task.kind != "classify":
+        kind = recipe.task.kind
+        faults.append("data.augment: " + _("belongs to kind classify, not to {kind}").format(kind=kind))
     baselines = recipe.evaluate.baselines
     if "blend" in baselines and recipe.task.kind == "classify" and "tfidf" not in baselines:
         faults.append("evaluate.baselines: " + _("blend joins the tuned model with tfidf: name it too"))
@@ -86,11 +90,11 @@ def _threshold_faults(recipe: Recipe) -> list[str]:
     return faults
 
 
-def left_out_limit_fault(recipe: Recipe, limit: Limit, models: set[str | None]) -> str | None:
+def left_out_limit_fault(recipe: Recipe, limit: Limit) -> str | None:
     """Why a limit on the set left_out can never be decided; None when it can."""
     trained = left_out_models(recipe)
-    for name in sorted(str(model) for model in models):
-        if name not in trained:
+    for name in (limit.model, limit.against):
+        if name is not None and name not in trained:
             return _("{model} is not in evaluate.leave_out_models").format(model=name)
     if limit.metric not in LEFT_OUT_METRICS:
         return _("the set left_out has {metrics}, not {metric}").format(

@@ -43,9 +43,9 @@ class Blend:
 
     def logits(self, tuned: Array, tfidf: Array) -> Array:
         """Before the softmax; [rows, labels]."""
-        return (
-            self.weights[0] * _log_odds(tuned) + self.weights[1] * _log_odds(tfidf) + np.array(self.bias)
-        )
+        first, second = self.weights
+        joined = first * _log_odds(tuned) + second * _log_odds(tfidf)
+        return np.asarray(joined + np.array(self.bias))
 
     def as_json(self) -> dict[str, Any]:
         """For predictions/blend.json."""
@@ -101,6 +101,6 @@ def fit_blend(tuned: Array, tfidf: Array, truth: Array) -> Blend:
 
 
 def _log_odds(probabilities: Array) -> Array:
-    """Log-probabilities less their mean over the labels; for two labels half the log-odds; [rows, labels]."""
+    """Log-probabilities less their mean over the labels; [rows, labels]. Of two: half the log-odds."""
     logs = np.log(np.clip(probabilities, 1e-12, None))
     return np.asarray(logs - logs.mean(axis=1, keepdims=True))

@@ -118,9 +118,10 @@ def measure_left_out(
         measured.append(_measured(answers, model, said, probabilities, pooled, positive))
         ordinary = _ordinary(answers, model, rows.test, chosen, pooled, positive)
         stop.check()
-        report["left_out"] += _lines(
-            answers, measured[-1], ordinary, pooled, positive, {"column": column, "values": None}
-        )
+        results = results_of(measured[-1], pooled, positive, answers.recipe.seed)
+        report["results"] += results
+        about: dict[str, Any] = {"column": column, "values": None}
+        report["left_out"] += _lines(answers, results, measured[-1], ordinary, pooled, about)
     for place, fold in enumerate(rows.folds.folds):
         stop.check()
         own = rows.inside("test", fold)
@@ -136,9 +137,10 @@ def measure_left_out(
             said = decide(answers.engine.settings, one.probabilities, one.threshold)
             left = _measured(answers, model, said, one.probabilities, part, positive)
             ordinary = _ordinary(answers, model, rows.test, own, part, positive)
+            results = results_of(left, part, positive, answers.recipe.seed)
             about = {"column": column, "values": list(fold)}
-            report["left_out"] += _lines(answers, left, ordinary, part, positive, about)
-    _add_set(report, answers, pooled, measured, positive)
+            report["left_out"] += _lines(answers, results, left, ordinary, part, about)
+    _add_set(report, answers, pooled, measured)
 
 
 def _all_folds(answers: Answers, model: str, rows: LeftOutRows, stop: StopSignal) -> list[FoldAnswers]:
@@ -167,7 +169,7 @@ def _all_folds(answers: Answers, model: str, rows: LeftOutRows, stop: StopSignal
 def _together(
     answers: Answers, found: list[FoldAnswers], rows: LeftOutRows, chosen: Array
 ) -> tuple[Array, Array]:
-    """The codes said and the probabilities of all rows that are left out once; [rows], [rows, labels]."""
+    """Codes said, [rows], and probabilities, [rows, labels], of all rows that are left out."""
     probabilities = np.zeros((len(rows.test.rows), len(answers.labels)))
     said = np.zeros(len(rows.test.rows), dtype=np.int64)
     for fold, one in zip(rows.folds.folds, found, strict=True):
@@ -208,21 +210,21 @@ def _measured(
 
 def _lines(
     answers: Answers,
+    results: list[dict[str, Any]],
     left: Measured,
     ordinary: Measured,
     part: TestRows,
-    positive: int | None,
     about: dict[str, Any],
 ) -> list[dict[str, Any]]:
     """Each metric with its interval, the ordinary model's, and the drop: above 0 is worse left out."""
     lines = []
     everything = np.arange(len(part.rows))
-    for line in results_of(left, part, positive, answers.recipe.seed):
+    for line in results:
         metric = left.metrics[line["metric"]]
         sign = -1 if line["metric"] in LOWER_IS_BETTER else 1
 
         def drop(rows: Array, metric: Any = metric, sign: int = sign) -> float:
-            return float(sign * (metric(ordinary.answers, rows) - metric(left.answers, rows)))
+            return float(sign * (metric(ordinary.answers, rows) - metric(left.answers, rows)) + 0.0)
 
         interval = bootstrap(drop, len(part.rows), part.groups, answers.recipe.seed)
         figures = {name: value for name, value in line.items() if name not in ("set", "slice")}
@@ -268,7 +270,6 @@ def _add_set(
     answers: Answers,
     pooled: TestRows,
     measured: list[Measured],
-    positive: int | None,
 ) -> None:
     """The set `left_out`, as any other one: its results, ranking and comparisons."""
     counts = Counter(str(row.label) for row in pooled.rows)
@@ -279,8 +280,7 @@ def _add_set(
         "labels": {label: counts[label] for label in answers.labels},
     }
     seed = answers.recipe.seed
-    results = [line for one in measured for line in results_of(one, pooled, positive, seed)]
-    report["results"] += results
+    results = [line for line in report["results"] if line["set"] == LEFT_OUT]
     metric = next((name for name in RANKING if any(r["metric"] == name for r in results)), None)
     ranked = [line for line in results if line["metric"] == metric]
     ranked.sort(key=lambda line: line["value"], reverse=metric not in LOWER_IS_BETTER)

@@ -195,7 +195,7 @@ def _tuned(
     number: int,
     stop: StopSignal,
 ) -> FoldAnswers:
-    """An adapter of its own, trained in `children/left_out-N` as the run's was; it goes on after a stop."""
+    """An adapter trained in `children/left_out-N` as the run's own was; it goes on after a stop."""
     run, labels = answers.run, answers.labels
     recipe, chosen_on = _recipe_without(answers.recipe, kept, labels)
     state = state_of(run, "train")

@@ -154,8 +154,8 @@ def _group_column(work: Work) -> str | None:
 def _say(work: Work, choice: Choice) -> None:
     work.run.say(
         _(
-            "threshold {threshold:.3f} instead of {half}, by {rows:,} rows in {folds} folds of values of "
-            "{column} left out: false-positive rate {rate:.3f}, recall {recall:.3f}"
+            "threshold {threshold:.3f} instead of {half}, by {rows:,} rows of values of {column} left "
+            "out in {folds} folds: false-positive rate {rate:.3f}, recall {recall:.3f}"
         ).format(
             threshold=choice.threshold,
             half=HALF,
