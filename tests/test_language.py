@@ -56,6 +56,7 @@ def said_of_settings() -> dict[str, str]:
         "Data",
         "Columns",
         "Split",
+        "Augment",
         "Adapter",
         "Train",
         "Evaluate",
