@@ -4,7 +4,7 @@ Frozen probe and TF-IDF alone, by the real data stage and fits; no adapter is tr
 128 tokens, the base is bf16. Each cell is one line of `benchmarks/results/left_out.jsonl`; what is there
 is not done again. The data is in ../shared/data, which a clone does not have.
 
-    OMP_NUM_THREADS=1 python -m benchmarks.left_out [--seeds 13 14 15] [--rows 200]
+    OMP_NUM_THREADS=1 python -m benchmarks.left_out [--seeds 13 14 15] [--rows 100]
         [--variants plain balance augment balance+augment] [--table]
 """
 
@@ -133,6 +133,7 @@ def measure(
     from afina.recipe_file import parse_recipe
     from afina.training.heads import weights_of
     from afina.training.probe import fit_head, fit_probe
+    from afina.training.robust import AUTO, fit_robust_head, group_codes
     from afina.training.threshold import Held, choose, choose_left_out, groups_of
 
     train_on, test_on, column = CELLS[cell]
@@ -179,6 +180,12 @@ def measure(
     said["probe"] = figures(truth["test"], softmax(logits["test"]), 0.5)
     strong = fit_head(*fit, 0.001, seed, weights)
     said["probe, strength 0.001"] = figures(truth["test"], softmax(strong.logits(seen["test"])), 0.5)
+    groups, _names = group_codes(rows["train"], "source")
+    for kind in ("group_dro", "vrex"):
+        robust = fit_robust_head(*fit, 0.001, groups, kind, AUTO[kind])
+        said[f"head {kind}, strength 0.001"] = figures(
+            truth["test"], softmax(robust.logits(seen["test"])), 0.5
+        )
     usual = fit_temperature(logits["validation"], truth["validation"])
     choice = choose(logits["validation"], truth["validation"], 1, None, usual)
     said["probe, threshold from validation"] = figures(
@@ -288,7 +295,7 @@ def main() -> None:
     """Measures what is missing, then prints the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, nargs="+", default=[13, 14, 15])
-    parser.add_argument("--rows", type=int, default=200)
+    parser.add_argument("--rows", type=int, default=100)
     parser.add_argument("--variants", nargs="+", choices=list(VARIANTS), default=list(VARIANTS))
     parser.add_argument("--table", action="store_true", help="only print the table of what was measured")
     given = parser.parse_args()

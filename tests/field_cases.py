@@ -179,6 +179,7 @@ WRITES = (*TALK, "train.epochs=1", "evaluate.metrics=[exact_match]")
 BAD_RATE = ("train.learning_rate=0.05", "train.epochs=4")
 SHORT = ("train.epochs=1", "train.evaluations_per_epoch=1")
 COURSE = of_lines("loss")
+GROUPED = ("train.robust_by=day", *SHORT)
 CHOOSING = (*SHORT, "data.split={train: 0.4, validation: 0.4, test: 0.2}")
 LEFT_OUT = (*SHORT, "data.train=MORE", "data.split={train: 0.3, validation: 0.2, test: 0.5}")
 
@@ -320,6 +321,19 @@ FIELDS: dict[str, Case] = {
         "train.max_false_positive_rate=0.9",
         asked("threshold"),
         more=(*CHOOSING, "train.threshold_from=validation"),
+    ),
+    "train.robust": Case("train.robust=group_dro", "train.robust=vrex", COURSE, more=GROUPED),
+    "train.robust_by": Case(
+        "train.robust_by=day",
+        "train.robust_by=mail",
+        lambda run: len(trained("robust")(run)["groups"]),
+        more=("train.robust=vrex", *SHORT),
+    ),
+    "train.robust_strength": Case(
+        "train.robust_strength=0.1",
+        "train.robust_strength=5.0",
+        COURSE,
+        more=("train.robust=group_dro", *GROUPED),
     ),
     "train.schedule": Case("train.schedule=cosine", "train.schedule=linear", of_lines("learning_rate")),
     "train.warmup_ratio": Case(

@@ -185,6 +185,22 @@ class Train(Section):
         description="threshold_from takes the lowest threshold with at most this share of false "
         "alarms on its rows; empty takes the one with the best macro-F1.",
     )
+    robust: Literal["group_dro", "vrex"] | None = Field(
+        None,
+        description="How groups of rows count in the loss of a pooled head and its adapter. null: each "
+        "row the same. group_dro: the groups with the larger loss more and more (Sagawa et al. 2020). "
+        "vrex: all groups the same, and the variance of their losses is added (Krueger et al. 2021).",
+    )
+    robust_by: str | None = Field(
+        None,
+        min_length=1,
+        description="The column whose values, each with each label, are the groups of train.robust.",
+    )
+    robust_strength: Literal["auto"] | Annotated[float, Field(gt=0, le=1000)] = Field(
+        "auto",
+        description="group_dro: the step with which weights follow losses; auto is 0.01. vrex: how much "
+        "the variance counts; auto is 1.",
+    )
     schedule: Literal["cosine", "linear", "constant"] = Field(
         "cosine", description="How the learning rate falls after the warm-up."
     )

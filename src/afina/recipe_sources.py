@@ -24,7 +24,7 @@ def left_out_models(recipe: Recipe) -> list[str]:
 
 def source_faults(recipe: Recipe) -> list[str]:
     """What disagrees, as `place: what is wrong`."""
-    faults = _leave_out_faults(recipe) + _threshold_faults(recipe)
+    faults = _leave_out_faults(recipe) + _threshold_faults(recipe) + _robust_faults(recipe)
     changed = any(getattr(recipe.data.augment, name) for name in type(recipe.data.augment).model_fields)
     if changed and recipe.task.kind != "classify":
         kind = recipe.task.kind
@@ -86,6 +86,26 @@ def _threshold_faults(recipe: Recipe) -> list[str]:
         faults.append(
             "train.threshold_by: "
             + _("threshold_from: left_out needs threshold_by, and threshold_by needs it")
+        )
+    return faults
+
+
+def _robust_faults(recipe: Recipe) -> list[str]:
+    train, task = recipe.train, recipe.task
+    faults = []
+    if (train.robust is None) != (train.robust_by is None):
+        faults.append("train.robust_by: " + _("robust needs robust_by, and robust_by needs it"))
+    if train.robust is None:
+        if train.robust_strength != "auto":
+            faults.append("train.robust_strength: " + _("belongs to train.robust, which is null"))
+        return faults
+    if task.kind != "classify" or task.head != "pooled":
+        faults.append("train.robust: " + _("belongs to kind classify with head: pooled"))
+    if train.distributed.engine != "none":
+        faults.append("train.robust: " + _("groups are weighed by one process: see train.distributed"))
+    if recipe.data.balance is not None:
+        faults.append(
+            "train.robust: " + _("weighs groups itself: leave data.balance out, which would do it twice")
         )
     return faults
 

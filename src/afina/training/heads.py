@@ -24,6 +24,7 @@ from afina.runs.spending import over_budget
 from afina.training.adapter_weight import FEWEST_ROWS
 from afina.training.loop import not_finite
 from afina.training.probe import MOST_ROWS, fit_head, fit_probe
+from afina.training.robust import fit_robust_head, group_codes, robust_strength
 from afina.training.threshold import HALF, Choice, Held, choose, choose_left_out, groups_of
 from afina.training.work import Work
 
@@ -65,13 +66,19 @@ def fitted_heads(work: Work, model: Any = None) -> tuple[PooledHead, dict[str, f
         checked = (features["validation"], work.truth("validation"))
         probe, best = fit_probe(*rows, *checked, seed, weights)
         wanted = work.recipe.train.head_strength
+        strength = best if wanted == "auto" else wanted
         start = probe if wanted == "auto" else fit_head(*rows, wanted, seed, weights)
+        settings = work.recipe.train
+        if settings.robust is not None and settings.robust_by is not None:
+            codes, _names = group_codes(work.rows["train"], settings.robust_by)
+            step = robust_strength(settings)
+            start = fit_robust_head(*rows, strength, codes, settings.robust, step)
         chosen = _chosen(work, probe, best, features, stop.check)
     probe.save(work.run.path(PROBE))
     start.save(work.run.path(START))
     if work.recipe.evaluate.leave_out and len(features["train"]) <= MOST_ROWS:
         _keep_states(work.run, features)
-    strengths = {"probe": best, "start": best if wanted == "auto" else wanted}
+    strengths = {"probe": best, "start": strength}
     write_json(note, {"schema": "afina/probe/1", "strengths": strengths, **chosen})
     return start, strengths
 

@@ -21,6 +21,7 @@ from afina.training.heads import fitted_heads
 from afina.training.loop import Progress, Trainer, peak_memory
 from afina.training.objective import Objective, PooledObjective, TokenObjective
 from afina.training.release import release, weigh
+from afina.training.robust import GroupWeights, group_codes, robust_strength
 from afina.training.sampler import Sampler
 from afina.training.trainable import make_trainable
 from afina.training.work import Work, is_pooled, prepare
@@ -141,6 +142,7 @@ def _finish(work: Work, trainer: Trainer, done: Progress) -> None:
         "threshold_choice": choice,
         "probe_strength": strengths.get("probe"),
         "start_strength": strengths.get("start"),
+        "robust": None if objective.groups is None else objective.groups.as_json(),
         "samples": read_json(run.path("samples.json")) if run.path("samples.json").exists() else [],
     }
     write_json(run.path("train.json"), lines)
@@ -163,4 +165,8 @@ def _objectives(work: Work, start: PooledHead | None, device: str) -> tuple[Obje
     if start is None:
         return TokenObjective(), TokenObjective()
     objective = PooledObjective(start, work.truth("train"), device)
+    settings = work.recipe.train
+    if settings.robust is not None and settings.robust_by is not None:
+        codes, names = group_codes(work.rows["train"], settings.robust_by)
+        objective.groups = GroupWeights(settings.robust, robust_strength(settings), codes, names)
     return objective, objective.with_truth(work.truth("validation"))
