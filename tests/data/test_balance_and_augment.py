@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from afina.data.augment import KINDS, SHORTEST, Augmenter, addresses, casing, headers, truncation, typos
@@ -111,6 +111,7 @@ def test_casing():
     assert {casing("Uno dos", RANDOM(seed)) for seed in range(20)} == {"uno dos", "UNO DOS", "Uno Dos"}
 
 
+@settings(deadline=None)
 @given(st.text(min_size=1, max_size=300), st.integers(0, 99), st.sampled_from(sorted(KINDS)))
 def test_any_text_gives_text(text, seed, kind):
     assert isinstance(KINDS[kind](text, RANDOM(seed)), str)

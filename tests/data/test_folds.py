@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from afina.data.folds import FEW_ROWS, FEWEST_ROWS, NOTHING_LEFT, counts_of, make_folds, value_of
@@ -74,6 +74,7 @@ def test_values_of_rows():
     assert value_of(Row(extra={"source": "pot"}, source="a.csv"), "source") == "pot"
 
 
+@settings(deadline=None)
 @given(
     st.dictionaries(
         st.sampled_from("abcdefgh"),

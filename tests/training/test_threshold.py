@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from afina.errors import DataError
@@ -19,6 +19,7 @@ scored = st.lists(st.tuples(st.integers(0, 20), st.booleans()), min_size=2, max_
 )
 
 
+@settings(deadline=None)
 @given(scored)
 def test_no_other_threshold_has_a_better_macro_f1(rows):
     score = np.array([number / 20 for number, _label in rows])
@@ -28,6 +29,7 @@ def test_no_other_threshold_has_a_better_macro_f1(rows):
     assert macro_f1(truth, (score >= found).astype(int), 2) == pytest.approx(best)
 
 
+@settings(deadline=None)
 @given(scored, st.sampled_from([0.01, 0.1, 0.5]))
 def test_with_a_limit_it_is_the_lowest_that_keeps_it(rows, most):
     score = np.array([number / 20 for number, _label in rows])
@@ -110,17 +112,17 @@ def test_the_release_has_the_threshold_of_left_out_halves(place):
     """The words of each half are others: what the probe learns on one says little of the other."""
     plain = place.run(*BRIEF)
     run = place.run("train.threshold_from=left_out", "train.threshold_by=half", *BRIEF)
-    usual, settings = (value(one, "release/inference.json") for one in (plain, run))
+    usual, chosen = (value(one, "release/inference.json") for one in (plain, run))
     note = value(run, "probe/probe.json")
-    assert (usual["threshold"], settings["threshold"]) == (0.5, note["threshold"])
+    assert (usual["threshold"], chosen["threshold"]) == (0.5, note["threshold"])
     assert note["choice"]["folds"] == [["a"], ["b"]]
     assert note["choice"]["rows"] == 128
     softer = note["temperature"] / note["validation_temperature"]
     wanted = min(20, max(0.2, usual["temperature"] * softer))
-    assert settings["temperature"] == pytest.approx(wanted, rel=1e-6)
+    assert chosen["temperature"] == pytest.approx(wanted, rel=1e-6)
     assert softer > 2
     trained = value(run, "train.json")
-    assert trained["threshold"] == settings["threshold"]
+    assert trained["threshold"] == chosen["threshold"]
     assert trained["threshold_choice"]["rates"].keys() == {"macro_f1", "recall", "false_positive_rate"}
 
 

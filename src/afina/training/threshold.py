@@ -65,8 +65,9 @@ def best_threshold(score: Array, truth: Array, positive: int, most: float | None
         raise ValueError("a threshold needs rows of both labels")
     scores = np.unique(score)
     middles = (scores[:-1] + scores[1:]) / 2
-    # Below the lowest score everything is an alarm, above the highest nothing.
-    thresholds = np.concatenate([[scores[0] / 2], middles, [(scores[-1] + 1) / 2]])
+    # Below the lowest score everything is an alarm, above the highest nothing; that may be 1 itself.
+    above = (scores[-1] + 1) / 2 if scores[-1] < 1 else np.nextafter(1.0, 2.0)
+    thresholds = np.concatenate([[scores[0] / 2], middles, [above]])
     ordered_other, ordered_hits = np.sort(score[~is_positive]), np.sort(score[is_positive])
     alarms = len(ordered_other) - np.searchsorted(ordered_other, thresholds, side="left")
     found = len(ordered_hits) - np.searchsorted(ordered_hits, thresholds, side="left")
