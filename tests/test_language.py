@@ -56,7 +56,6 @@ def said_of_settings() -> dict[str, str]:
         "Data",
         "Columns",
         "Split",
-        "Augment",
         "Adapter",
         "Train",
         "Evaluate",

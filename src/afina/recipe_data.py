@@ -148,7 +148,11 @@ class Data(Section):
         "every label: rows of small ones come several times in an epoch, 20 at most, those of large "
         "ones not in every epoch.",
     )
-    augment: Augment = Field(default_factory=Augment)
+    augment: Augment = Field(
+        default_factory=Augment,
+        description="Shares of the training rows that are changed, so that the form of a source does "
+        "not help.",
+    )
     limit: int | None = Field(
         None,
         ge=20,

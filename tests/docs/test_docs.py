@@ -193,7 +193,13 @@ def test_tables_of_settings_are_up_to_date(language) -> None:
     assert made == text, "run: .venv/bin/python docs/recipe_page.py"
     for name, field in all_fields():
         shown = f"| `{name}` |" in text or f"### `{name}`" in text
-        assert shown or field.annotation.__name__ in ("Columns", "Split", "Augment", "Budget", "Distributed"), name
+        assert shown or field.annotation.__name__ in (
+            "Columns",
+            "Split",
+            "Augment",
+            "Budget",
+            "Distributed",
+        ), name
 
 
 @pytest.mark.parametrize("name", ["README.md", "README.es.md", "docs/data.md", "docs/es/data.md"])
