@@ -173,6 +173,12 @@ def gate(**limit: Any) -> str:
     return f"gate=[{json.dumps(limit)}]"
 
 
+def changed(kind: str) -> Case:
+    """One share of data.augment."""
+    name = f"data.augment.{kind}"
+    return Case(f"{name}=0.0", f"{name}=0.5", audit("augment"), "data")
+
+
 SPLITS = (
     "data.split={train: 0.6, validation: 0.2, test: 0.2}",
     "data.split={train: 0.6, validation: 0.1, test: 0.3}",
@@ -185,6 +191,9 @@ WRITES = (*TALK, "train.epochs=1", "evaluate.metrics=[exact_match]")
 BAD_RATE = ("train.learning_rate=0.05", "train.epochs=4")
 SHORT = ("train.epochs=1", "train.evaluations_per_epoch=1")
 COURSE = of_lines("loss")
+GROUPED = ("train.robust_by=day", *SHORT)
+CHOOSING = (*SHORT, "data.split={train: 0.4, validation: 0.4, test: 0.2}")
+LEFT_OUT = (*SHORT, "data.train=MORE", "data.split={train: 0.3, validation: 0.2, test: 0.5}")
 
 FIELDS: dict[str, Case] = {
     "version": Case("version=1", "version=2", lambda run: "used", "data"),
@@ -279,6 +288,18 @@ FIELDS: dict[str, Case] = {
         audit("near_duplicate", "rows_in_them"),
         "data",
     ),
+    "data.balance": Case("data.balance=null", "data.balance=day", audit("balance"), "data"),
+    "data.augment.casing": changed("casing"),
+    "data.augment.typos": changed("typos"),
+    "data.augment.headers": changed("headers"),
+    "data.augment.addresses": Case(
+        "data.augment.addresses=0.0",
+        "data.augment.addresses=1.0",
+        audit("augment"),
+        "data",
+        ("data.columns.text=mail",),
+    ),
+    "data.augment.truncation": changed("truncation"),
     "data.limit": Case("data.limit=null", "data.limit=20", split_rows("train"), "data"),
     "adapter.kind": Case("adapter.kind=lora", "adapter.kind=dora", trained("trained_parameters")),
     "adapter.rank": Case("adapter.rank=4", "adapter.rank=2", trained("trained_parameters")),
@@ -297,6 +318,34 @@ FIELDS: dict[str, Case] = {
     ),
     "train.head_strength": Case(
         "train.head_strength=auto", "train.head_strength=0.002", trained("start_strength")
+    ),
+    "train.threshold_from": Case(
+        "train.threshold_from=null", "train.threshold_from=validation", asked("threshold"), more=CHOOSING
+    ),
+    "train.threshold_by": Case(
+        "train.threshold_by=half",
+        "train.threshold_by=third",
+        lambda run: trained("threshold_choice")(run)["folds"],
+        more=(*CHOOSING, "train.threshold_from=left_out", "data.train=MORE"),
+    ),
+    "train.max_false_positive_rate": Case(
+        "train.max_false_positive_rate=0.01",
+        "train.max_false_positive_rate=0.9",
+        asked("threshold"),
+        more=(*CHOOSING, "train.threshold_from=validation"),
+    ),
+    "train.robust": Case("train.robust=group_dro", "train.robust=vrex", COURSE, more=GROUPED),
+    "train.robust_by": Case(
+        "train.robust_by=day",
+        "train.robust_by=mail",
+        lambda run: len(trained("robust")(run)["groups"]),
+        more=("train.robust=vrex", *SHORT),
+    ),
+    "train.robust_strength": Case(
+        "train.robust_strength=0.1",
+        "train.robust_strength=5.0",
+        COURSE,
+        more=("train.robust=group_dro", *GROUPED),
     ),
     "train.schedule": Case("train.schedule=cosine", "train.schedule=linear", of_lines("learning_rate")),
     "train.warmup_ratio": Case(
@@ -409,6 +458,20 @@ FIELDS: dict[str, Case] = {
     "evaluate.baselines": Case(
         "evaluate.baselines=[tfidf]", "evaluate.baselines=[]", measured("model"), "evaluate"
     ),
+    "evaluate.leave_out": Case(
+        "evaluate.leave_out=half",
+        "evaluate.leave_out=third",
+        lambda run: value(run, "evaluation.json")["left_out_folds"],
+        "evaluate",
+        LEFT_OUT,
+    ),
+    "evaluate.leave_out_models": Case(
+        "evaluate.leave_out_models=[probe]",
+        "evaluate.leave_out_models=[tfidf]",
+        lambda run: value(run, "evaluation.json")["ranking"]["left_out"],
+        "evaluate",
+        (*LEFT_OUT, "evaluate.leave_out=half"),
+    ),
     "evaluate.slices": Case(
         "evaluate.slices=[]",
         "evaluate.slices=[half]",
@@ -418,7 +481,7 @@ FIELDS: dict[str, Case] = {
     ),
     "evaluate.suites.tasks": Case(
         "evaluate.suites.tasks=[sst2]",
-        "evaluate.suites=[cola]",
+        "evaluate.suites.tasks=[cola]",
         asked_of_suites("task"),
         "suites",
         ON_TASKS,

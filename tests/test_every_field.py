@@ -44,7 +44,12 @@ class CrashAfterFive(Trainer):
 
 ROWS: dict[str, list[dict]] = {
     "classify": [
-        {**row, "note": f"note {number} of {row['text']}"} for number, row in enumerate(colour_rows())
+        {
+            **row,
+            "note": f"note {number} of {row['text']}",
+            "mail": f"ask lot{number}@example.com about {row['text']}",
+        }
+        for number, row in enumerate(colour_rows())
     ],
     "generate": [
         {"prompt": f"Box {n}?", "response": f"It is box {n}.", "other": f"Or else {n}."}
@@ -97,7 +102,7 @@ def names(tmp_path_factory, llama3_folder) -> dict[str, str]:
                 "half": "ab"[number % 4 < 2],
                 "third": "xy"[number % 3 == 0],
             }
-            for number, row in enumerate(colour_rows(40))
+            for number, row in enumerate(colour_rows(80))
         ],
     )
     longer = folder / "longer"

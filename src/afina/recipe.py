@@ -13,6 +13,7 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from afina.language import _
 from afina.recipe_budget import Budget
+from afina.recipe_data import Augment as Augment
 from afina.recipe_data import Columns as Columns
 from afina.recipe_data import Data as Data
 from afina.recipe_data import Source as Source
@@ -167,6 +168,38 @@ class Train(Section):
         description="Inverse strength of the L2 penalty of the pooled head that training starts from. "
         "auto: the probe's own, chosen on the validation rows. A small one, 0.001, holds better on "
         "sources never seen.",
+    )
+    threshold_from: Literal["validation", "left_out"] | None = Field(
+        None,
+        description="The rows that choose the threshold of an alarm, for two labels. null: 0.5. "
+        "validation: the validation rows. left_out: what the probe says of rows of each value of "
+        "threshold_by when it is fitted without that value; they choose the temperature too.",
+    )
+    threshold_by: str | None = Field(
+        None, min_length=1, description="The column whose values are left out for threshold_from."
+    )
+    max_false_positive_rate: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="threshold_from takes the lowest threshold with at most this share of false "
+        "alarms on its rows; empty takes the one with the best macro-F1.",
+    )
+    robust: Literal["group_dro", "vrex"] | None = Field(
+        None,
+        description="How groups of rows count in the loss of a pooled head and its adapter. null: each "
+        "row the same. group_dro: the groups with the larger loss more and more (Sagawa et al. 2020). "
+        "vrex: all groups the same, and the variance of their losses is added (Krueger et al. 2021).",
+    )
+    robust_by: str | None = Field(
+        None,
+        min_length=1,
+        description="The column whose values, each with each label, are the groups of train.robust.",
+    )
+    robust_strength: Literal["auto"] | Annotated[float, Field(gt=0, le=1000)] = Field(
+        "auto",
+        description="group_dro: the step with which weights follow losses; auto is 0.01. vrex: how much "
+        "the variance counts; auto is 1.",
     )
     schedule: Literal["cosine", "linear", "constant"] = Field(
         "cosine", description="How the learning rate falls after the warm-up."

@@ -42,6 +42,8 @@ class TestSet(Section):
             raise ValueError(
                 _("{name!r} is the name of a split; give this set another name").format(name=value)
             )
+        if value == "left_out":
+            raise ValueError(_("left_out is the set of evaluate.leave_out; give this set another name"))
         return value
 
 
@@ -83,6 +85,29 @@ class Columns(Section):
     )
 
 
+class Augment(Section):
+    """Shares of the training rows that are changed, so that the form of a source does not help."""
+
+    casing: float = Field(
+        0.0, ge=0, le=1, description="Put in lower case, in capitals, or with a capital at each word."
+    )
+    typos: float = Field(
+        0.0, ge=0, le=1, description="Given a wrong letter in 6 of 100 words, one word at least."
+    )
+    headers: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="Stripped of the e-mail header lines they begin with, or given a subject line.",
+    )
+    addresses: float = Field(
+        0.0, ge=0, le=1, description="With other e-mail addresses, links and phone numbers."
+    )
+    truncation: float = Field(
+        0.0, ge=0, le=1, description="Cut after 30 to 100 % of their words, by lot."
+    )
+
+
 def _as_sources(value: Any) -> Any:
     """`train: file` and `train: [file, {source, weight}]` are short for a list of sources."""
     entries = value if isinstance(value, list) else [value]
@@ -115,6 +140,18 @@ class Data(Section):
         description="Rows whose Jaccard similarity is at least this are one cluster: it stays on one "
         "side of the split, and only the first of rows with equal text is kept. null looks for equal "
         "text only.",
+    )
+    balance: str | None = Field(
+        None,
+        min_length=1,
+        description="A column (source, channel) of which every value is trained on equally often with "
+        "every label: rows of small ones come several times in an epoch, 20 at most, those of large "
+        "ones not in every epoch.",
+    )
+    augment: Augment = Field(
+        default_factory=Augment,
+        description="Shares of the training rows that are changed, so that the form of a source does "
+        "not help.",
     )
     limit: int | None = Field(
         None,

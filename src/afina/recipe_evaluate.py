@@ -18,10 +18,23 @@ class Evaluate(Section):
     metrics: Literal["auto"] | list[Literal[tuple(METRICS)]] = Field(  # type: ignore[valid-type]
         "auto", description=f"auto, or a list of {', '.join(METRICS)}."
     )
-    baselines: list[Literal["tfidf"]] = Field(
+    baselines: list[Literal["tfidf", "blend"]] = Field(
         default=["tfidf"],
-        description="Classical models fitted on the same rows: tfidf (word 1-2 grams, logistic "
-        "regression).",
+        description="Models fitted beside the tuned one on the same rows: tfidf (word 1-2 grams, "
+        "logistic regression), and blend, the tuned model and tfidf together: a weighted sum of their "
+        "log-odds, fitted on the validation rows.",
+    )
+    leave_out: str | None = Field(
+        None,
+        min_length=1,
+        description="A column (source, channel, country) of which each value is left out in turn: a "
+        "model trained without its rows answers the test rows that have it, as the set left_out. "
+        "Values with one label only are left out together with one of each other label.",
+    )
+    leave_out_models: Literal["auto"] | list[Literal["probe", "tfidf", "tuned"]] = Field(
+        "auto",
+        description="What is trained without each value. auto: probe and tfidf, where the recipe has "
+        "them, which costs little; tuned trains an adapter for each fold, in children/.",
     )
     slices: list[Annotated[str, Field(min_length=1)]] = Field(
         default_factory=list,
@@ -48,13 +61,16 @@ class Limit(Section):
     """One condition of the gate, decided on the bound of its 95 % interval."""
 
     metric: Literal[tuple(METRICS)] = Field(description="The metric that is limited.")  # type: ignore[valid-type]
-    model: Literal["tuned", "probe", "base", "tfidf"] = Field(
+    model: Literal["tuned", "probe", "base", "tfidf", "blend"] = Field(
         "tuned", description="The model it is about."
     )
-    against: Literal["base", "probe", "tfidf"] | None = Field(
+    against: Literal["base", "probe", "tfidf", "blend"] | None = Field(
         None, description="The model that min_gain compares with."
     )
-    set: str = Field("test", description="The test set it is measured on.")
+    set: str = Field(
+        "test",
+        description="The test set it is measured on; left_out are the rows of evaluate.leave_out.",
+    )
     min_gain: float | None = Field(
         None,
         description="How much better than against the model must be, its whole interval: model minus "

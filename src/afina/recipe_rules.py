@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 from afina.language import _
 from afina.metric_names import AUTO_METRICS, LIKELIHOOD_METRICS, METRICS, names
 from afina.recipe_distributed import distributed_faults
+from afina.recipe_sources import left_out_limit_fault, source_faults
 
 if TYPE_CHECKING:
     from afina.recipe import Limit, Recipe, Track
@@ -37,6 +38,7 @@ def faults_between(recipe: Recipe) -> list[str]:
     if recipe.adapter.kind == "dora" and recipe.adapter.weight not in ("auto", 1):
         faults.append("adapter.weight: " + _("a DoRA adapter cannot be given a weight"))
     faults += distributed_faults(recipe)
+    faults += source_faults(recipe)
     for number, limit in enumerate(recipe.gate):
         fault = _limit_fault(recipe, limit)
         if fault:
@@ -134,6 +136,7 @@ def _out_of_range(limit: Limit) -> str | None:
 def _limit_fault(recipe: Recipe, limit: Limit) -> str | None:
     """Why a limit of the gate can never be decided; None when it can."""
     sets = ["test", *(test.name for test in recipe.data.test)]
+    sets += ["left_out"] if recipe.evaluate.leave_out else []
     if limit.set not in sets:
         return _("set {set!r} is not one of {known}").format(set=limit.set, known=", ".join(sets))
     fault = _not_measured(recipe, limit.metric)
@@ -147,11 +150,20 @@ def _limit_fault(recipe: Recipe, limit: Limit) -> str | None:
         return _("{metric} is not in evaluate.metrics").format(metric=limit.metric)
     if limit.by is not None and limit.by not in recipe.evaluate.slices:
         return _("by {column!r} is not in evaluate.slices").format(column=limit.by)
-    models = {limit.model, limit.against} - {None}
+    models = {name for name in (limit.model, limit.against) if name is not None}
     if "probe" in models and (task.kind != "classify" or task.head != "pooled"):
         return _("there is a probe only with task.head: pooled")
-    if "tfidf" in models and (task.kind != "classify" or "tfidf" not in recipe.evaluate.baselines):
-        return _("tfidf is compared only when it is in evaluate.baselines of a classifier")
+    for name in ("tfidf", "blend"):
+        if name not in models:
+            continue
+        if task.kind != "classify" or name not in recipe.evaluate.baselines:
+            return _("{model} is compared only when it is in evaluate.baselines of a classifier").format(
+                model=name
+            )
+    if limit.set == "left_out":
+        fault = left_out_limit_fault(recipe, limit)
+        if fault:
+            return fault
     written = METRICS[limit.metric].needs == "text"
     if (limit.metric in LIKELIHOOD_METRICS or written) and not models <= {"base", "tuned"}:
         return _("only base and tuned have {metric}").format(metric=limit.metric)

@@ -105,7 +105,7 @@ class Workflow:
         return Stage(
             "train",
             after=("data",),
-            code=("training", "inference", "models", "data/batches", "data/chat"),
+            code=("training", "inference", "models", "data/batches", "data/chat", "data/folds"),
             settings=lambda: {
                 **self._chosen(),
                 "base": recipe.base.model_dump(mode="json"),
@@ -139,7 +139,7 @@ class Workflow:
         return Stage(
             "evaluate",
             after=("data", "train"),
-            code=("evaluation", "metrics", "inference"),
+            code=("evaluation", "metrics", "inference", "data/folds"),
             settings=lambda: {
                 "evaluate": recipe.evaluate.model_dump(mode="json", exclude={"suites"}),
                 "group_by": recipe.data.split.group_by,

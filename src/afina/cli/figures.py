@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from afina.cli.left_out import left_out_lines
 from afina.language import _, current
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ def figure_lines(result: RunResult) -> list[str]:
         if ranking:
             lines += _set_lines(result.evaluation, name, ranking)
             lines += _overlap_lines(result.audit, name)
+    lines += left_out_lines(result.evaluation)
     return lines
 
 

@@ -16,7 +16,10 @@ from typing import Any
 
 import numpy as np
 
+from afina.data.augment import Augmenter
+from afina.data.balance import balance
 from afina.data.duplicates import NearDuplicates, content_hash
+from afina.data.folds import value_of
 from afina.data.lengths import LengthLimit, LengthReport
 from afina.data.rows import group_of, read_rows_of
 from afina.data.split import SPLITS, limit_rows, split_rows, units_of
@@ -60,6 +63,7 @@ class _Pool:
     labels: _Column = field(default_factory=_Column)
     groups: _Column = field(default_factory=_Column)
     sources: _Column = field(default_factory=_Column)
+    balance: _Column = field(default_factory=_Column)
     roles: dict[str, dict[str, str]] = field(default_factory=dict)
 
 
@@ -89,6 +93,8 @@ def _read(recipe: Recipe, scratch: Path, say: Callable[[str], None]) -> _Pool:
                 pool.sources.append(row.source)
                 if recipe.data.split.group_by:
                     pool.groups.append(group_of(row, recipe.data.split.group_by))
+                if recipe.data.balance:
+                    pool.balance.append(value_of(row, recipe.data.balance) or "")
                 writer.write(row)
                 if writer.count % 100_000 == 0:
                     say(_("  {count} rows read").format(count=f"{writer.count:,}"))
@@ -149,7 +155,9 @@ def _divide(
             ),
             fix=_("labels here: {labels}").format(labels=", ".join(names)),
         )
-    reports = _write_splits(recipe, tokens, names, folder, scratch, place)
+    factors, balanced = _balance(recipe, pool, label_names, labels, np.flatnonzero(place == 0))
+    augmenter = Augmenter(recipe.data.augment, recipe.seed)
+    reports = _write_splits(recipe, tokens, names, folder, scratch, place, factors, augmenter)
     trained_hashes = np.unique(hashes[place == 0])
     sizes = np.bincount(clusters)
     audit = {
@@ -169,6 +177,8 @@ def _divide(
         "group_by": recipe.data.split.group_by,
         "groups": len(np.unique(groups)) if groups is not None else None,
         "limit": _limit_counts(recipe.data.limit, chosen, place),
+        "balance": balanced,
+        "augment": augmenter.as_json() if augmenter else None,
         "splits": {name: report.as_json() for name, report in reports.items()},
         "test_sets": {
             test.name: write_test_set(
@@ -190,6 +200,18 @@ def _choose(recipe: Recipe, units: Array, labels: Array, label_names: list[str])
     if recipe.data.limit is None:
         return chosen, np.ones(len(chosen), dtype=bool)
     return chosen, limit_rows(chosen, labels, units, recipe.data.limit, seed)
+
+
+def _balance(
+    recipe: Recipe, pool: _Pool, label_names: list[str], labels: Array, trained: Array
+) -> tuple[dict[int, float], dict[str, Any] | None]:
+    """The factor of the weight of each training row, by its number, and what audit.json says of it."""
+    if not recipe.data.balance:
+        return {}, None
+    names, codes = pool.balance.coded()
+    values = [names[code] for code in codes[trained]]
+    factors, said = balance(values, [label_names[c] for c in labels[trained]], recipe.data.balance)
+    return dict(zip(trained.tolist(), factors.tolist(), strict=True)), said
 
 
 def _limit_counts(limit: int | None, chosen: Array, place: Array) -> dict[str, int] | None:
@@ -224,8 +246,16 @@ def _clusters(scratch: Path, keep: Array, threshold: float | None, say: Callable
 
 
 def _write_splits(
-    recipe: Recipe, tokens: Tokens, labels: list[str], folder: Path, scratch: Path, place: Array
+    recipe: Recipe,
+    tokens: Tokens,
+    labels: list[str],
+    folder: Path,
+    scratch: Path,
+    place: Array,
+    factors: dict[int, float],
+    augmenter: Augmenter,
 ) -> dict[str, LengthReport]:
+    """Writes the three files; training rows with their weight balanced and, by lot, changed."""
     limit = LengthLimit(tokens, recipe, labels)
     reports = {name: LengthReport() for name in SPLITS}
     with ExitStack() as stack:
@@ -235,6 +265,10 @@ def _write_splits(
             writers.append(stack.enter_context(RowWriter(path)))
         position = 0
         for block in blocks_of(iterate_rows(scratch)):
+            for offset, row in enumerate(block):
+                row.weight *= factors.get(position + offset, 1.0)
+                if augmenter and place[position + offset] == 0:
+                    block[offset] = augmenter(row)
             for split, name in enumerate(SPLITS):
                 part = [row for offset, row in enumerate(block) if place[position + offset] == split]
                 if part:

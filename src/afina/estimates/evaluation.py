@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from afina.data.chat import encode_row
+from afina.data.table import read_rows
 from afina.estimates.training import Batch, batches_of, carried_over, spread, took
 from afina.evaluation.answers import Answers, TestRows, test_rows
 from afina.evaluation.measure import empty_report, measure_set, written_metrics
@@ -58,7 +59,10 @@ def rehearse(run: Run, recipe: Recipe) -> dict[str, float]:
         positive = labels.index(positive_name) if positive_name else None
         names = ("test", *(test.name for test in recipe.data.test))
         tests = [test_rows(run, recipe, labels, name) for name in names]
-        seconds["asking"] = sum(_asking(answers, tests, model) for model in answers.models())
+        models = answers.models()
+        seconds["asking"] = sum(_asking(answers, tests, name) for name in models if name != "blend")
+        if "blend" in models:  # joins the answers of others; fitted on the tuned model's validation rows
+            seconds["asking"] += _asking(answers, [_validation(run, labels)], "tuned")
         if written_metrics(recipe):
             seconds["writing"] = sum(_writing(answers, tests, model) for model in answers.models())
         invented = _Invented(run, recipe, labels, stop)
@@ -85,6 +89,13 @@ def _asking(answers: Answers, tests: list[TestRows], model: str) -> float:
                 rates.append((batch, took(lambda p=part: _ask(answers, model, p))))  # type: ignore[misc]
         total += carried_over(plan, rates)
     return total
+
+
+def _validation(run: Run, labels: list[str]) -> TestRows:
+    """The validation rows as a set."""
+    rows = read_rows(run.path("data/validation.parquet"))
+    truth = np.array([labels.index(str(row.label)) for row in rows])
+    return TestRows("validation", rows, truth, None)
 
 
 def _writing(answers: Answers, tests: list[TestRows], model: str) -> float:

@@ -25,6 +25,7 @@ from afina.runs.folder import Run
 from afina.training import tune
 from afina.training.adapter_weight import WEIGHTS as SHARES
 from afina.training.checkpoint import save_weights
+from afina.training.heads import PROBE
 from afina.training.loop import Trainer, TrainingRows, peak_memory
 from afina.training.objective import PooledObjective
 from afina.training.probe import STRENGTHS, fit_head, fit_probe
@@ -259,7 +260,7 @@ def _probe(work: Any, model: Any, limit: float) -> tuple[PooledHead, float]:
     codes[:labels] = np.arange(labels)  # each label is there
     fitting = took(lambda: fit_probe(many, codes, labels, many[:50], codes[:50], work.recipe.seed))
     head = fit_head(many, codes, labels, STRENGTHS[2], work.recipe.seed)
-    head.save(work.run.path(tune.PROBE))
+    head.save(work.run.path(PROBE))
     return head, total + fitting * min(rows, 50_000) / fitted
 
 

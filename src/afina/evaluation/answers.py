@@ -5,6 +5,7 @@ A file that is there is not made again, so that an interrupted evaluation goes o
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -15,16 +16,17 @@ from afina.data.chat import encode_row, last_exchange
 from afina.data.roles import Row
 from afina.data.table import read_rows
 from afina.evaluation.baseline import TfidfBaseline
+from afina.evaluation.blend import BLEND, Blend, fit_blend, read_blend
 from afina.inference.engine import Engine, decide
 from afina.inference.pooled import load_head
 from afina.inference.states import row_losses
 from afina.language import _
 from afina.metrics.calibration import softmax
 from afina.recipe import Recipe
-from afina.runs.files import atomic
+from afina.runs.files import atomic, read_json, write_json
 from afina.runs.folder import Run
 from afina.runs.signals import StopSignal
-from afina.training.tune import PROBE
+from afina.training.heads import PROBE, probe_choice
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -80,12 +82,43 @@ class Answers:
         validation = read_rows(self.run.path("data/validation.parquet"))
         return TfidfBaseline(train, validation, self.labels)
 
+    @cached_property
+    def probe_choice(self) -> tuple[float, float]:
+        """The probe's own temperature and threshold: 1 and 0.5 unless the recipe chooses them."""
+        note = probe_choice(self.run)
+        return (1.0, 0.5) if note is None else (float(note["temperature"]), float(note["threshold"]))
+
+    def threshold(self, model: str) -> float:
+        """The probability of the positive label from which a model says it."""
+        if model == "tuned":
+            return self.engine.settings.threshold
+        return self.probe_choice[1] if model == "probe" else 0.5
+
+    @cached_property
+    def _blend(self) -> Blend:
+        """Fitted on the validation rows; kept, since it asks the tuned model about them."""
+        path = self.run.path(BLEND)
+        if not path.exists():
+            rows = read_rows(self.run.path("data/validation.parquet"))
+            self.run.say(_("fitting the blend on {rows} validation rows").format(rows=len(rows)))
+            texts = [row.text for row in rows]
+            truth = np.array([self.labels.index(str(row.label)) for row in rows])
+            given = [self._ask(model, texts) for model in ("tuned", "tfidf")]
+            write_json(path, fit_blend(given[0], given[1], truth).as_json())
+        return read_blend(read_json(path))
+
+    def _blended(self, test: TestRows) -> Array:
+        """The tuned model's and TF-IDF's answers to a set, joined."""
+        tuned, tfidf = self.probabilities("tuned", test), self.probabilities("tfidf", test)
+        return self._blend.probabilities(tuned, tfidf)
+
     def models(self) -> list[str]:
         """The models that are compared."""
         if self.recipe.task.kind != "classify":
             return ["base", "tuned"]
         probe = ["probe"] if self.recipe.task.head == "pooled" else []
-        return ["base", *probe, "tuned", *self.recipe.evaluate.baselines]
+        beside = [name for name in ("tfidf", "blend") if name in self.recipe.evaluate.baselines]
+        return ["base", *probe, "tuned", *beside]
 
     def probabilities(self, model: str, test: TestRows) -> Array:
         """Probabilities of the labels; [rows, labels]."""
@@ -96,16 +129,10 @@ class Answers:
                     model=model, count=len(test.rows), set=test.name
                 )
             )
-            found = self._ask(model, [row.text for row in test.rows])
-            settings = self.engine.settings
-            said = decide(settings, found, settings.threshold if model in ("tuned", "probe") else 0.5)
-            columns: dict[str, list[Any]] = {
-                "id": [row.id for row in test.rows],
-                "label": [row.label for row in test.rows],
-                "said": [self.labels[code] for code in said],
-                "probabilities": [list(map(float, row)) for row in found],
-            }
-            _write_table(self.run, path, columns)
+            texts = [row.text for row in test.rows]
+            found = self._blended(test) if model == "blend" else self._ask(model, texts)
+            said = decide(self.engine.settings, found, self.threshold(model))
+            keep_answers(self, path, test.rows, said, found)
         return np.array(_read_column(path, "probabilities"))
 
     def said(self, model: str, test: TestRows) -> Array:
@@ -123,7 +150,8 @@ class Answers:
         with self.engine.base_only():
             if model == "probe":
                 head = load_head(self.run.path(PROBE))
-                return softmax(head.logits(self.engine.features(texts, self._check)))
+                logits = head.logits(self.engine.features(texts, self._check))
+                return softmax(logits, self.probe_choice[0])
             return softmax(self.engine.ask_labels(texts, self.stop.check))
 
     def _check(self, _tokens: int) -> None:
@@ -191,6 +219,35 @@ class Answers:
         return row_losses(self.engine.model, pieces, self.engine.tokens.pad, budget, self.stop.check)
 
 
+def keep_answers(
+    answers: Answers,
+    path: Any,
+    rows: list[Row],
+    said: Array,
+    probabilities: Array,
+    about: dict[str, Any] | None = None,
+) -> None:
+    """Writes what a model says of rows; `about` is kept in the file's own notes."""
+    columns: dict[str, list[Any]] = {
+        "id": [row.id for row in rows],
+        "label": [row.label for row in rows],
+        "said": [answers.labels[code] for code in said],
+        "probabilities": [list(map(float, row)) for row in probabilities],
+    }
+    _write_table(answers.run, path, columns, about)
+
+
+def kept_answers(path: Any) -> tuple[Array, dict[str, Any]] | None:
+    """Probabilities [rows, labels] and notes of `keep_answers`; None when they were not kept yet."""
+    import pyarrow.parquet as pq
+
+    if not path.exists():
+        return None
+    table = pq.read_table(str(path))
+    about = json.loads((table.schema.metadata or {}).get(b"about", b"{}"))
+    return np.array(table.column("probabilities").to_pylist()), about
+
+
 def predicted_bytes(recipe: Recipe, row: Row) -> int:
     """UTF-8 bytes of the text whose tokens are trained on: what the loss is spread over.
 
@@ -204,12 +261,17 @@ def predicted_bytes(recipe: Recipe, row: Row) -> int:
     return sum(len(str(message["content"]).encode()) for message in said)
 
 
-def _write_table(run: Run, path: Any, columns: dict[str, list[Any]]) -> None:
+def _write_table(
+    run: Run, path: Any, columns: dict[str, list[Any]], about: dict[str, Any] | None = None
+) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    table = pa.table(columns)
+    if about is not None:
+        table = table.replace_schema_metadata({"about": json.dumps(about)})
     with atomic(path) as temporary:
-        pq.write_table(pa.table(columns), str(temporary))
+        pq.write_table(table, str(temporary))
 
 
 def _read_column(path: Any, name: str) -> Any:

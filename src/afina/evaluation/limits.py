@@ -83,7 +83,7 @@ def _gain(limit: Limit, report: dict[str, Any]) -> dict[str, Any]:
             _("gate: {metric} of {model} against {against} was not measured").format(
                 metric=limit.metric, model=limit.model, against=limit.against
             ),
-            fix=_("compare the tuned model with base, probe or tfidf"),
+            fix=_("compare the tuned model with base, probe, tfidf or blend"),
         )
     sign = 1 if line["a"] == limit.model else -1
     sign = -sign if limit.metric in LOWER_IS_BETTER else sign

@@ -11,6 +11,7 @@ import numpy as np
 from afina.evaluation.answers import Answers, TestRows, test_rows
 from afina.evaluation.details import DETAILS, label_details
 from afina.evaluation.false_alarms import false_alarms
+from afina.evaluation.left_out import measure_left_out
 from afina.evaluation.score import (
     LABEL_COLUMNS,
     Measured,
@@ -43,13 +44,15 @@ def evaluate(run: Run, recipe: Recipe) -> dict[str, Any]:
         report = empty_report(recipe.task.kind, labels, positive_name)
         for name in ("test", *(test.name for test in recipe.data.test)):
             measure_set(report, answers, test_rows(run, recipe, labels, name), positive, stop)
+        if recipe.evaluate.leave_out is not None:
+            measure_left_out(report, answers, positive, stop)
     write_json(run.path("evaluation.json"), report)
     return report
 
 
 def empty_report(kind: str, labels: list[str], positive: str | None) -> dict[str, Any]:
     """evaluation.json before anything is measured."""
-    lists = ("results", "comparisons", *DETAILS, "false_alarms", "gaps")
+    lists = ("results", "comparisons", *DETAILS, "false_alarms", "gaps", "left_out")
     return {
         "schema": EVALUATION_SCHEMA,
         "kind": kind,

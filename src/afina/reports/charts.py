@@ -21,6 +21,7 @@ _SHAPES = {
     "base": "M-6 0A6 6 0 1 0 6 0A6 6 0 1 0 -6 0Z",
     "probe": "M0 -8L8 0L0 8L-8 0Z",
     "tfidf": "M0 -7L7.5 6H-7.5Z",
+    "blend": "M0 7L7.5 -6H-7.5Z",
 }
 
 

@@ -121,6 +121,8 @@ class Evaluation:
     reliability: list[dict[str, Any]]
     false_alarms: list[dict[str, Any]]
     gaps: list[dict[str, Any]]
+    left_out: list[dict[str, Any]]
+    left_out_folds: dict[str, Any] | None
 
     @property
     def main_metric(self) -> str:
@@ -274,6 +276,8 @@ def _evaluation(value: dict[str, Any], kind: str) -> Evaluation:
         reliability=list(value.get("reliability") or []),
         false_alarms=list(value.get("false_alarms") or []),
         gaps=list(value.get("gaps") or []),
+        left_out=list(value.get("left_out") or []),
+        left_out_folds=value.get("left_out_folds"),
     )
 
 

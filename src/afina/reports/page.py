@@ -15,6 +15,7 @@ from afina.language import LANGUAGES, _
 from afina.reports import comparing, drawings, formats, tables, words
 from afina.reports.figures import Evaluation, Figures, collect
 from afina.reports.gate_words import check_rows
+from afina.reports.left_out import left_out_view
 from afina.reports.method_words import method_text
 from afina.reports.mistakes import Mistakes, find_mistakes
 from afina.reports.rates import LabelRow, label_rows, rate_drawings
@@ -108,6 +109,7 @@ def _render(
         checks=check_rows(figures.gate, figures.recipe.gate, language),
         curves=drawings.curves(figures, language),
         sets=_sets(figures.evaluation, language),
+        left_out=left_out_view(figures.evaluation, language),
         mistakes=mistakes,
         suites=suites,
         splits=tables.split_facts(audit or {}),

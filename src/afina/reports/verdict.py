@@ -147,6 +147,12 @@ def _beaten_text(winner: str, language: str) -> str:
             "tuned model {value}.",
             language,
         )
+    if winner == "blend":
+        return _(
+            "The tuned model does better together with TF-IDF: on the test set {model} has a {metric} "
+            "of {other}, the tuned model alone {value}.",
+            language,
+        )
     return _(
         "A simpler model beats the tuned one on the test set: {model} has a {metric} of {other}, "
         "the tuned "

@@ -20,6 +20,7 @@ def model_name(model: str, language: str) -> str:
         "probe": _("linear probe", language),
         "tuned": _("tuned model", language),
         "tfidf": _("TF-IDF", language),
+        "blend": _("blend", language),
     }
     return capital(names.get(model, model))
 
@@ -31,6 +32,7 @@ def model_phrase(model: str, language: str) -> str:
         "probe": _("the linear probe", language),
         "tuned": _("the tuned model", language),
         "tfidf": _("TF-IDF with logistic regression", language),
+        "blend": _("the blend of tuned model and TF-IDF", language),
     }
     return names.get(model, model)
 
@@ -45,6 +47,11 @@ def model_meaning(model: str, language: str) -> str:
         "tuned": _("The base model with the adapter trained in this run.", language),
         "tfidf": _(
             "A classical baseline: weighted counts of words and logistic regression, no language model.",
+            language,
+        ),
+        "blend": _(
+            "The tuned model and TF-IDF together: a weighted sum of their log-odds, fitted on the "
+            "validation rows. It is not what is released.",
             language,
         ),
     }.get(model, "")
@@ -150,13 +157,14 @@ def split_name(split: str, language: str) -> str:
         "train": _("training", language),
         "validation": _("validation", language),
         "test": _("test", language),
+        "left_out": _("left out", language),
     }.get(split, split)
 
 
 def split_title(split: str, language: str) -> str:
     """A split's name with a capital; a further set's name as its owner wrote it."""
     name = split_name(split, language)
-    return capital(name) if split in ("train", "validation", "test") else name
+    return capital(name) if split in ("train", "validation", "test", "left_out") else name
 
 
 def verdict_name(verdict: str, language: str) -> str:

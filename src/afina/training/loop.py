@@ -6,7 +6,7 @@ import json
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from afina.data.batches import epoch_order, group_by_length, make_batch
@@ -56,6 +56,7 @@ class Progress:
     seconds: float = 0.0
     ended: bool = False
     validated: int = -1
+    groups: dict[str, list[float | None]] = field(default_factory=dict)
 
 
 class Trainer:
@@ -152,7 +153,9 @@ class Trainer:
         return self._take_best()
 
     def _take_progress(self, state: dict[str, Any]) -> None:
-        self.progress = Progress(**{name: state[name] for name in vars(self.progress)})
+        self.progress = Progress(**{n: state[n] for n in vars(self.progress) if n in state})
+        if self.objective.groups is not None:
+            self.objective.groups.put(self.progress.groups)
 
     def _take_best(self) -> Progress:
         best = self.run.path("checkpoints/best")
@@ -233,6 +236,8 @@ class Trainer:
         change the result.
         """
         units = self.objective.units(self.train.encoded, rows)
+        if self.objective.groups is not None:
+            self.objective.groups.begin()
         total, tokens = 0.0, 0
         groups = group_by_length(self._lengths, rows, self.recipe.train.micro_batch_tokens)
         for part in self.ranks.share(groups):
@@ -253,6 +258,9 @@ class Trainer:
         if not all(map(math.isfinite, norms)):
             what = _("the gradient is not finite at step {step}")
             raise not_finite(what.format(step=self.progress.step + 1), self.train, rows)
+        if self.objective.groups is not None:
+            self.objective.groups.end()
+            self.progress.groups = self.objective.groups.state()
         return total, round(all_tokens)
 
     def _may_stop(self) -> None:

@@ -12,6 +12,7 @@ from afina.data.batches import Batch
 from afina.data.chat import Encoded
 from afina.inference.pooled import PooledHead
 from afina.inference.states import mean_states, token_losses
+from afina.training.robust import GroupWeights
 
 
 class Objective(Protocol):
@@ -27,6 +28,7 @@ class Objective(Protocol):
         """Trained tensors beside the adapter, by name."""
 
     has_perplexity: bool
+    groups: GroupWeights | None
 
 
 @dataclass
@@ -34,6 +36,7 @@ class TokenObjective:
     """Cross-entropy of the trained tokens."""
 
     has_perplexity: bool = True
+    groups: GroupWeights | None = None
 
     def loss(self, model: Any, batch: Batch) -> Any:
         """Summed over the trained tokens."""
@@ -59,6 +62,7 @@ class PooledObjective:
         self._truth = truth
         self._mean = torch.tensor(head.mean, device=device)
         self._scale = torch.tensor(head.scale, device=device)
+        self.groups: GroupWeights | None = None
         self.weight = torch.tensor(head.weight, device=device, requires_grad=True)
         self.bias = torch.tensor(head.bias, device=device, requires_grad=True)
 
@@ -68,11 +72,16 @@ class PooledObjective:
         return states @ self.weight.T + self.bias
 
     def loss(self, model: Any, batch: Batch) -> Any:
-        """Summed over the rows."""
+        """Summed over the rows, each as much as its group counts where groups are weighed."""
         import torch
 
         goal = torch.tensor(self._truth[batch.rows], device=self.weight.device)
-        return torch.nn.functional.cross_entropy(self.logits(model, batch), goal, reduction="sum")
+        logits = self.logits(model, batch)
+        if self.groups is None:
+            return torch.nn.functional.cross_entropy(logits, goal, reduction="sum")
+        losses = torch.nn.functional.cross_entropy(logits, goal, reduction="none")
+        self.groups.saw(batch.rows, losses.detach().double().cpu().numpy())
+        return (losses * torch.tensor(self.groups.of(batch.rows), device=losses.device).float()).sum()
 
     def units(self, encoded: Sequence[Encoded], rows: list[int]) -> int:
         """Rows."""
@@ -83,9 +92,9 @@ class PooledObjective:
         return {"head.weight": self.weight, "head.bias": self.bias}
 
     def with_truth(self, truth: np.ndarray[Any, np.dtype[Any]]) -> PooledObjective:
-        """The same head for other rows: those of the validation split."""
+        """The same head for other rows, those of the validation split, which count all the same."""
         other = object.__new__(PooledObjective)
-        other.__dict__ = {**self.__dict__, "_truth": truth}
+        other.__dict__ = {**self.__dict__, "_truth": truth, "groups": None}
         return other
 
     def head(self) -> PooledHead:

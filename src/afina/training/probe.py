@@ -21,7 +21,13 @@ MOST_ROWS = 50_000
 
 
 def fit_probe(
-    features: Array, truth: Array, labels: int, check_features: Array, check_truth: Array, seed: int
+    features: Array,
+    truth: Array,
+    labels: int,
+    check_features: Array,
+    check_truth: Array,
+    seed: int,
+    weights: Array | None = None,
 ) -> tuple[PooledHead, float]:
     """The head whose penalty has the least validation log loss.
 
@@ -29,12 +35,13 @@ def fit_probe(
         features: mean states of the training rows; [rows, hidden]. truth: label codes; [rows].
         check_features, check_truth: the same of the validation rows.
         seed: of the rows taken when there are more than MOST_ROWS.
+        weights: how much each training row counts; [rows], None for all the same.
     Returns:
         The head and the inverse strength of its penalty.
     """
     best: tuple[float, PooledHead, float] | None = None
     for strength in STRENGTHS:
-        head = fit_head(features, truth, labels, strength, seed)
+        head = fit_head(features, truth, labels, strength, seed, weights)
         loss = log_loss(head.logits(check_features), check_truth)
         if best is None or loss < best[0]:
             best = (loss, head, strength)
@@ -42,17 +49,25 @@ def fit_probe(
     return best[1], best[2]
 
 
-def fit_head(features: Array, truth: Array, labels: int, strength: float, seed: int) -> PooledHead:
+def fit_head(
+    features: Array,
+    truth: Array,
+    labels: int,
+    strength: float,
+    seed: int,
+    weights: Array | None = None,
+) -> PooledHead:
     """A standardised logistic regression with an L2 penalty of inverse strength `strength`."""
     from sklearn.linear_model import LogisticRegression
 
     if len(features) > MOST_ROWS:
         rows = np.sort(np.random.default_rng(seed).choice(len(features), MOST_ROWS, replace=False))
         features, truth = features[rows], truth[rows]
+        weights = None if weights is None else weights[rows]
     mean = features.mean(axis=0, dtype=np.float64).astype(np.float32)
     scale = (features.std(axis=0, dtype=np.float64) + 1e-6).astype(np.float32)
     model = LogisticRegression(C=strength, max_iter=2000)
-    model.fit((features - mean) / scale, truth)
+    model.fit((features - mean) / scale, truth, sample_weight=weights)
     return _as_head(model, labels, mean, scale)
 
 

@@ -25,6 +25,8 @@ from afina.training.adapter_weight import (
     least_good_weight,
     try_weights,
 )
+from afina.training.heads import probe_choice
+from afina.training.threshold import choose
 from afina.training.work import Work, is_pooled
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -93,11 +95,15 @@ def validation_logits(
     return label_logits(tuned, work.tokens, question, texts, work.recipe.data.max_length, budget)
 
 
-def release(work: Work, tuned: Any, head: PooledHead | None, logits: Array | None = None) -> float:
-    """Writes release/: adapter or model, tokenizer, head, inference.json. Returns the temperature.
+def release(
+    work: Work, tuned: Any, head: PooledHead | None, logits: Array | None = None
+) -> tuple[InferenceSettings, dict[str, Any] | None]:
+    """Writes release/: adapter or model, tokenizer, head, inference.json.
 
     Args:
         logits: of the validation rows, where they are known already; [rows, labels].
+    Returns:
+        The settings, and what chose the threshold, for train.json; None where it is 0.5.
     """
     run, recipe = work.run, work.recipe
     if recipe.adapter.kind == "full":
@@ -109,13 +115,13 @@ def release(work: Work, tuned: Any, head: PooledHead | None, logits: Array | Non
             tuned.save_pretrained(str(folder), save_embedding_layers=False)
             work.tokens.tokenizer.save_pretrained(str(folder))
             (folder / "README.md").unlink(missing_ok=True)  # peft's empty card; the release has its own
-    settings = _settings_of(work)
+    settings, chosen = _settings_of(work), None
     if recipe.task.kind == "classify":
-        settings = replace(settings, temperature=_temperature(work, tuned, head, logits))
+        settings, chosen = _decided(work, settings, tuned, head, logits)
     if head is not None:
         head.save(run.path("release/head.safetensors"))
     write_settings(run.path("release/inference.json"), settings)
-    return settings.temperature
+    return settings, chosen
 
 
 def _settings_of(work: Work) -> InferenceSettings:
@@ -153,10 +159,37 @@ def _settings_of(work: Work) -> InferenceSettings:
     )
 
 
-def _temperature(work: Work, tuned: Any, head: PooledHead | None, logits: Array | None) -> float:
-    """The temperature that fits the validation rows; 1 for a handful of rows, which fit anything."""
-    if len(work.rows["validation"]) < FEWEST_ROWS:
-        return 1.0
-    if logits is None:
+def _decided(
+    work: Work, settings: InferenceSettings, tuned: Any, head: PooledHead | None, logits: Array | None
+) -> tuple[InferenceSettings, dict[str, Any] | None]:
+    """The settings with the temperature that fits the validation rows (1 for a handful of rows, which
+    fit anything) and with the threshold that the recipe asks for."""
+    few = len(work.rows["validation"]) < FEWEST_ROWS
+    wanted = work.recipe.train.threshold_from
+    if not few and logits is None:
         logits = validation_logits(work, tuned, head)
-    return fit_temperature(logits, work.truth("validation"))
+    truth = work.truth("validation")
+    temperature = 1.0 if few or logits is None else fit_temperature(logits, truth)
+    if wanted == "left_out":
+        note = probe_choice(work.run)
+        if note is None:  # a rehearsal, which fits no probe
+            return replace(settings, temperature=temperature), None
+        # The probe says how much less sure one must be of sources never seen: by the ratio of its two
+        # temperatures. The tuned model cannot be asked without being trained once for each fold.
+        softer = note["temperature"] / note["validation_temperature"]
+        temperature = float(np.clip(temperature * softer, 0.2, 20))
+        settings = replace(settings, temperature=temperature, threshold=note["threshold"])
+        return settings, note["choice"]
+    if wanted == "validation":
+        if few or logits is None or len(np.unique(truth)) < 2:
+            work.run.say(
+                _("the threshold stays 0.5: {rows} validation rows are too few to choose one").format(
+                    rows=len(truth)
+                )
+            )
+            return replace(settings, temperature=temperature), None
+        positive = work.labels.index(settings.positive or work.labels[-1])
+        most = work.recipe.train.max_false_positive_rate
+        choice = choose(logits, truth, positive, most, temperature)
+        return replace(settings, temperature=temperature, threshold=choice.threshold), choice.as_json()
+    return replace(settings, temperature=temperature), None

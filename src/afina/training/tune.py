@@ -4,13 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
-from typing import Any
 
-import numpy as np
-
-from afina.data.chat import Encoded
-from afina.inference.pooled import PooledHead, features_of, load_head
+from afina.inference.pooled import PooledHead
 from afina.language import _
 from afina.models.base import FoundBase
 from afina.models.load import checkpoint_activations, count_parameters, leave_fast_way, load_model
@@ -18,23 +13,20 @@ from afina.models.tokenizer import Tokens
 from afina.recipe import Recipe
 from afina.runs.files import read_json, write_json
 from afina.runs.folder import Run
-from afina.runs.signals import StopSignal
-from afina.runs.spending import over_budget
 from afina.training.distributed.engines import check_engine
 from afina.training.distributed.ranks import Alone
 from afina.training.distributed.together import Together
 from afina.training.distributed.torchrun import refuse_torchrun
-from afina.training.loop import Progress, Trainer, not_finite, peak_memory
+from afina.training.heads import fitted_heads
+from afina.training.loop import Progress, Trainer, peak_memory
 from afina.training.objective import Objective, PooledObjective, TokenObjective
-from afina.training.probe import fit_head, fit_probe
 from afina.training.release import release, weigh
+from afina.training.robust import GroupWeights, group_codes, robust_strength
 from afina.training.sampler import Sampler
 from afina.training.trainable import make_trainable
 from afina.training.work import Work, is_pooled, prepare
 
 TRAIN_SCHEMA = "afina/train/1"
-PROBE = "probe/head.safetensors"
-START = "probe/start.safetensors"
 
 
 def train(run: Run, recipe: Recipe, base: FoundBase, tokens: Tokens) -> None:
@@ -53,7 +45,7 @@ def train(run: Run, recipe: Recipe, base: FoundBase, tokens: Tokens) -> None:
 
         check_engine(recipe, work.bits)
         if is_pooled(recipe):
-            _fitted_heads(work)
+            fitted_heads(work)
         train_together(run, recipe, base, tokens)
         trainer = _trainer(work)
         done = trainer.take_result()
@@ -73,7 +65,7 @@ def _trainer(work: Work, ranks: Alone | None = None) -> Trainer:
     """Base, adapter, head and rows, ready to be trained."""
     ranks, recipe = ranks or Alone(), work.recipe
     model = load_model(work.base.folder, work.precision, work.bits)
-    start = _fitted_heads(work, model)[0] if is_pooled(recipe) else None
+    start = fitted_heads(work, model)[0] if is_pooled(recipe) else None
     of_base = count_parameters(model)
     tuned = make_trainable(model, recipe, work.base.id, work.tokens.pad)
     if ranks.divides_base:
@@ -123,10 +115,10 @@ def _finish(work: Work, trainer: Trainer, done: Progress) -> None:
     if done.best_step == 0:
         run.say(_("training never lowered the validation loss: what is released is untrained"))
     if is_pooled(work.recipe):
-        strengths = _fitted_heads(work)[1]
+        strengths = fitted_heads(work)[1]
     head = objective.head() if isinstance(objective, PooledObjective) else None
     weighed = weigh(work, trainer.model, head)
-    temperature = release(work, trainer.model, head, weighed.logits)
+    settings, choice = release(work, trainer.model, head, weighed.logits)
     lines = {
         "schema": TRAIN_SCHEMA,
         "rows": len(work.rows["train"]),
@@ -145,10 +137,12 @@ def _finish(work: Work, trainer: Trainer, done: Progress) -> None:
         "held_memory": trainer.held.against_full(trainer.trained_parameters, trainer.base_parameters),
         "adapter_weight": weighed.weight,
         "validation_accuracy_by_weight": weighed.accuracies,
-        "temperature": temperature,
-        "threshold": 0.5,
+        "temperature": settings.temperature,
+        "threshold": settings.threshold,
+        "threshold_choice": choice,
         "probe_strength": strengths.get("probe"),
         "start_strength": strengths.get("start"),
+        "robust": None if objective.groups is None else objective.groups.as_json(),
         "samples": read_json(run.path("samples.json")) if run.path("samples.json").exists() else [],
     }
     write_json(run.path("train.json"), lines)
@@ -167,60 +161,12 @@ def _peak_of_metrics(run: Run) -> int:
     return max((int(json.loads(line)["peak_memory_bytes"]) for line in lines), default=0)
 
 
-def _fitted_heads(work: Work, model: Any = None) -> tuple[PooledHead, dict[str, float]]:
-    """The head that training starts from, and the inverse strengths of its penalty and the probe's.
-
-    Both are fitted alone on the frozen base, which is loaded when it is not given; taken from the run
-    when they were fitted already.
-    """
-    note = work.run.path("probe/probe.json")
-    if work.run.path(START).exists() and note.exists():
-        return load_head(work.run.path(START)), dict(read_json(note)["strengths"])
-    model = model or load_model(work.base.folder, work.precision, work.bits)
-    work.run.say(_("fitting the probe: a linear head on the frozen base"))
-    with StopSignal(over_budget(work.run)) as stop:
-        features = {
-            split: features_of(
-                model,
-                work.encoded[split].encoded,
-                work.tokens.pad,
-                2 * work.recipe.train.micro_batch_tokens,
-                _reading(work.run, work.encoded[split].encoded, stop),
-            )
-            for split in ("train", "validation")
-        }
-    for split, found in features.items():
-        wrong = np.flatnonzero(~np.isfinite(found).all(axis=1)).tolist()
-        if wrong:
-            raise not_finite(_("the base model's states are not finite"), work.encoded[split], wrong)
-    rows = (features["train"], work.truth("train"), len(work.labels))
-    seed = work.recipe.seed
-    probe, best = fit_probe(*rows, features["validation"], work.truth("validation"), seed)
-    wanted = work.recipe.train.head_strength
-    start = probe if wanted == "auto" else fit_head(*rows, wanted, seed)
-    probe.save(work.run.path(PROBE))
-    start.save(work.run.path(START))
-    strengths = {"probe": best, "start": best if wanted == "auto" else wanted}
-    write_json(note, {"schema": "afina/probe/1", "strengths": strengths})
-    return start, strengths
-
-
-def _reading(run: Run, encoded: Sequence[Encoded], stop: StopSignal) -> Any:
-    """Shows how far the reading of rows is, and obeys a signal between batches."""
-    total = sum(len(item.ids) for item in encoded)
-    done = 0
-
-    def check(tokens: int) -> None:
-        nonlocal done
-        stop.check()
-        done += tokens
-        run.progress(_("reading {done:,} of {total:,} tokens").format(done=done, total=total))
-
-    return check
-
-
 def _objectives(work: Work, start: PooledHead | None, device: str) -> tuple[Objective, Objective]:
     if start is None:
         return TokenObjective(), TokenObjective()
     objective = PooledObjective(start, work.truth("train"), device)
+    settings = work.recipe.train
+    if settings.robust is not None and settings.robust_by is not None:
+        codes, names = group_codes(work.rows["train"], settings.robust_by)
+        objective.groups = GroupWeights(settings.robust, robust_strength(settings), codes, names)
     return objective, objective.with_truth(work.truth("validation"))

@@ -1,0 +1,61 @@
+"""Runs made for another one: in its folder `children/`, kept with it, charged to its budget."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from typing import Any
+
+from afina.recipe import Recipe
+from afina.recipe_file import dump_recipe
+from afina.runs.files import read_json, sha256_of_value, write_json, write_text
+from afina.runs.folder import RUN_SCHEMA, Run
+
+
+@dataclass
+class ChildRun(Run):
+    """A run inside another one's folder: what is copied elsewhere, and when, is the parent's matter."""
+
+    parent: Run | None = None
+
+    def publish(self) -> None:
+        """Publishes the run that it belongs to."""
+        if self.parent is not None:
+            self.parent.publish()
+
+
+def child_of(parent: Run, name: str, recipe: Recipe, made_of: Any) -> ChildRun:
+    """The child of this name; one that was made of something else is begun anew.
+
+    Args:
+        name: its folder under `children/`. recipe: its own.
+        made_of: what its work depends on, as a JSON value.
+    """
+    root = parent.path(f"children/{name}")
+    key = sha256_of_value(made_of)
+    marker = root / "run.json"
+    if not marker.exists() or read_json(marker).get("made_of_sha256") != key:
+        shutil.rmtree(root, ignore_errors=True)
+        root.mkdir(parents=True)
+        write_text(root / "recipe.yaml", dump_recipe(recipe))
+        write_json(
+            marker,
+            {
+                "schema": RUN_SCHEMA,
+                "name": parent.name,
+                "number": parent.number,
+                "child": name,
+                "made_of_sha256": key,
+                "resolved": parent.resolved(),
+            },
+        )
+    return ChildRun(
+        root,
+        parent.name,
+        parent.number,
+        parent.store,
+        parent.say,
+        parent.progress,
+        parent.meter,
+        parent=parent,
+    )
