@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from afina.data.table import read_rows
-from afina.evaluation.answers import _read_column
+from afina.evaluation.answers import read_column
 from afina.models.base import find_base
 from afina.models.memory import estimate_memory
 from afina.runs.folder import Run
@@ -97,7 +97,7 @@ def measured(name: str) -> Look:
 
 def written(run: Run) -> list[str]:
     """The answers that the base model wrote."""
-    return _read_column(run.path("predictions/test/base.written.parquet"), "said")
+    return read_column(run.path("predictions/test/base.written.parquet"), "said")
 
 
 def price(name: str) -> Look:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 def label_logits(
     model: Any,
     tokens: Tokens,
-    question: Question,
+    question: Question | Sequence[Question],
     texts: list[str],
     max_length: int,
     token_budget: int,
@@ -31,13 +31,20 @@ def label_logits(
 
     The question is read once: the labels follow it as branches, each of which attends to the question
     and to itself only, at the positions it would have alone.
+
+    Args:
+        question: of all texts, or one for each, of the same labels.
     """
     import torch
 
-    trees = [_tree(tokens, question, text, max_length) for text in texts]
+    questions = [question] * len(texts) if isinstance(question, Question) else list(question)
+    trees = [_tree(tokens, one, text, max_length) for one, text in zip(questions, texts, strict=True)]
     fast = fast_decoder(model)
     lengths = [len(tree[0]) for tree in trees]
-    scores = np.zeros((len(texts), len(question.labels)))
+    labels = (
+        question.labels if isinstance(question, Question) else questions[0].labels if questions else ()
+    )
+    scores = np.zeros((len(texts), len(labels)))
     with measuring(model):
         for group in group_by_length(lengths, range(len(texts)), token_budget):
             check()
