@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from afina.data.chat import encode_row
+from afina.estimates.further import further_seconds
 from afina.estimates.training import Batch, batches_of, carried_over, spread, took
 from afina.evaluation.answers import Answers, TestRows, test_rows
 from afina.evaluation.measure import empty_report, measure_set, written_metrics
@@ -58,7 +59,9 @@ def rehearse(run: Run, recipe: Recipe) -> dict[str, float]:
         positive = labels.index(positive_name) if positive_name else None
         names = ("test", *(test.name for test in recipe.data.test))
         tests = [test_rows(run, recipe, labels, name) for name in names]
-        seconds["asking"] = sum(_asking(answers, tests, model) for model in answers.models())
+        asked = {model: _asking(answers, tests, model) for model in answers.models()}
+        seconds["asking"] = sum(asked.values())
+        seconds |= further_seconds(answers, tests, asked["tuned"])
         if written_metrics(recipe):
             seconds["writing"] = sum(_writing(answers, tests, model) for model in answers.models())
         invented = _Invented(run, recipe, labels, stop)

@@ -13,7 +13,7 @@ from afina.evaluation.answers import Answers, TestRows, test_rows
 from afina.evaluation.details import DETAILS, label_details
 from afina.evaluation.false_alarms import false_alarms
 from afina.evaluation.further import further_models
-from afina.evaluation.others import OtherModel, say_what_was_seen
+from afina.evaluation.others import OtherModel, enough_rows, say_what_was_seen
 from afina.evaluation.score import (
     LABEL_COLUMNS,
     Measured,
@@ -105,7 +105,7 @@ def measure_set(
         other = answers.further.get(model)
         if isinstance(other, OtherModel) and other.run is not None:
             report["compared"].append(say_what_was_seen(model, other, test, one.kept))
-        if one.kept is None or len(one.kept):
+        if enough_rows(one.kept):
             measured.append(one)
     _add_set(report, recipe, test, measured, positive, stop)
     written = written_metrics(recipe)
@@ -115,7 +115,7 @@ def measure_set(
             replace(measure_written(answers, model, part, written), kept=_kept(answers, model, part))
             for model in answers.models()
         ]
-        measured = [one for one in measured if one.kept is None or len(one.kept)]
+        measured = [one for one in measured if enough_rows(one.kept)]
         _add_results(report, recipe, part, measured, None, stop)
 
 

@@ -17,11 +17,13 @@ from afina.data.table import iterate_rows
 from afina.data.test_sets import among
 from afina.errors import AfinaError, MissingExtra
 from afina.evaluation.answers import Answers, TestRows
+from afina.evaluation.prompt_asking import require_room
 from afina.inference.engine import Engine
 from afina.inference.settings import InferenceSettings, read_settings
 from afina.inference.states import row_losses
 from afina.language import _
 from afina.metrics.calibration import softmax
+from afina.models.tokenizer import Tokens
 from afina.recipe import Recipe
 from afina.recipe_prompts import name_of_compared, quantised_name
 from afina.runs.files import sha256_of_value
@@ -29,6 +31,8 @@ from afina.runs.folder import Run, find_run
 from afina.runs.stages import state_of
 
 Array = np.ndarray[Any, np.dtype[Any]]
+# Of fewer rows a model is not measured.
+FEWEST_ROWS = 10
 
 
 class OtherModel:
@@ -48,7 +52,7 @@ class OtherModel:
         seen: Array | None = None,
         run: Run | None = None,
     ) -> None:
-        self._answers, self._load = answers, load
+        self._answers, self._load, self.say = answers, load, answers.run.say
         self.settings, self.likelihoods, self.seen, self.run = settings, likelihoods, seen, run
         same = settings.positive == answers.settings.positive
         self.threshold = settings.threshold if same else 1 - settings.threshold
@@ -213,6 +217,11 @@ def require_bits(recipe: Recipe) -> None:
         )
 
 
+def enough_rows(kept: Array | None) -> bool:
+    """Whether a model is measured on the rows that are left of a set."""
+    return kept is None or len(kept) >= FEWEST_ROWS
+
+
 def say_what_was_seen(
     name: str, model: OtherModel, test: TestRows, kept: Array | None
 ) -> dict[str, Any]:
@@ -221,12 +230,16 @@ def say_what_was_seen(
     assert run is not None
     left_out = 0 if kept is None else len(test.rows) - len(kept)
     if left_out:
-        model._answers.run.say(
-            _(
-                "{model} was trained or validated on {count} of the {rows} rows of {set}: they are left "
-                "out of its figures"
-            ).format(model=name, count=left_out, rows=len(test.rows), set=test.name)
+        text = _(
+            "{model} was trained or validated on {count} of the {rows} rows of {set}: they are left "
+            "out of its figures"
         )
+        if not enough_rows(kept):
+            text = _(
+                "{model} was trained or validated on {count} of the {rows} rows of {set}: too few are "
+                "left to measure it on"
+            )
+        model.say(text.format(model=name, count=left_out, rows=len(test.rows), set=test.name))
     return {
         "model": name,
         "run": run.title,
@@ -234,5 +247,19 @@ def say_what_was_seen(
         "set": test.name,
         "rows": len(test.rows) - left_out,
         "rows_left_out": left_out,
+        "measured": enough_rows(kept),
         "training_rows_known": model.seen is not None,
     }
+
+
+def require_further(run: Run, recipe: Recipe, labels: list[str], tokens: Tokens) -> None:
+    """What the evaluation will need beside the model itself, asked before anything is trained.
+
+    Raises:
+        AfinaError: when a run of evaluate.compare is not there or does another task, bitsandbytes is
+            missing, or a prompt leaves no room for a text.
+    """
+    require_bits(recipe)
+    require_room(recipe, labels, tokens)
+    for entry in recipe.evaluate.compare:
+        comparable_run(run, recipe, labels, entry)

@@ -101,7 +101,8 @@ class PromptedWriter:
         )
         return way
 
-    def _way(self, variant: PromptVariant) -> Way:
+    def way(self, variant: PromptVariant) -> Way:
+        """A variant with its examples."""
         answers = self._answers
         shots: list[Row] = []
         if variant.shots:
@@ -112,7 +113,7 @@ class PromptedWriter:
     def _try(self, variant: PromptVariant) -> tuple[Way, Measured, float]:
         answers, rows = self._answers, self._rows
         answers.stop.check()
-        way = self._way(variant)
+        way = self.way(variant)
         if self.metric in LIKELIHOOD_METRICS:
             measured = self._measured_losses(way)
         else:
@@ -133,7 +134,7 @@ class PromptedWriter:
                     name=way.variant.name, count=len(rows)
                 )
             )
-            found = self._losses(way, rows)
+            found = self.losses_of(way, rows)
             columns: dict[str, list[Any]] = {
                 "id": [row.id for row in rows],
                 "loss": found[:, 0].tolist(),
@@ -170,7 +171,7 @@ class PromptedWriter:
                 return found, count < len(way.turns)
         raise AssertionError("the last round returns")
 
-    def _losses(self, way: Way, rows: list[Row]) -> Array:
+    def losses_of(self, way: Way, rows: list[Row]) -> Array:
         """Summed loss in nats and trained tokens; [rows, 2]."""
         answers, engine = self._answers, self._answers.engine
         pieces = [self.encoded(way, row) for row in rows]
@@ -212,7 +213,7 @@ class PromptedWriter:
 
     def losses(self, rows: list[Row]) -> Array:
         """Summed loss in nats and trained tokens of each row by the chosen variant; [rows, 2]."""
-        return self._losses(self.chosen, rows)
+        return self.losses_of(self.chosen, rows)
 
     def write(self, asked: list[dict[str, str]], most: int) -> str:
         """The answer to a conversation by the chosen variant."""

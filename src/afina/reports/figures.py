@@ -121,6 +121,8 @@ class Evaluation:
     reliability: list[dict[str, Any]]
     false_alarms: list[dict[str, Any]]
     gaps: list[dict[str, Any]]
+    prompts: list[dict[str, Any]] = field(default_factory=list)
+    compared: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def main_metric(self) -> str:
@@ -274,6 +276,8 @@ def _evaluation(value: dict[str, Any], kind: str) -> Evaluation:
         reliability=list(value.get("reliability") or []),
         false_alarms=list(value.get("false_alarms") or []),
         gaps=list(value.get("gaps") or []),
+        prompts=list(value.get("prompts") or []),
+        compared=list(value.get("compared") or []),
     )
 
 

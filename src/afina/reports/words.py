@@ -6,6 +6,7 @@ from afina.language import _
 from afina.metric_names import METRICS
 
 METRIC_ORDER = tuple(METRICS)
+QUANTISED = ("tuned_8bit", "tuned_4bit")
 
 
 def capital(text: str) -> str:
@@ -20,8 +21,11 @@ def model_name(model: str, language: str) -> str:
         "probe": _("linear probe", language),
         "tuned": _("tuned model", language),
         "tfidf": _("TF-IDF", language),
+        "prompted": _("prompted base", language),
+        "tuned_8bit": _("tuned model, 8 bits", language),
+        "tuned_4bit": _("tuned model, 4 bits", language),
     }
-    return capital(names.get(model, model))
+    return capital(names[model]) if model in names else model
 
 
 def model_phrase(model: str, language: str) -> str:
@@ -31,6 +35,9 @@ def model_phrase(model: str, language: str) -> str:
         "probe": _("the linear probe", language),
         "tuned": _("the tuned model", language),
         "tfidf": _("TF-IDF with logistic regression", language),
+        "prompted": _("the prompted base", language),
+        "tuned_8bit": _("the tuned model in 8 bits", language),
+        "tuned_4bit": _("the tuned model in 4 bits", language),
     }
     return names.get(model, model)
 
@@ -47,7 +54,30 @@ def model_meaning(model: str, language: str) -> str:
             "A classical baseline: weighted counts of words and logistic regression, no language model.",
             language,
         ),
-    }.get(model, "")
+        "prompted": _(
+            "The base model without any training, asked with the best of several prompts; which one was "
+            "chosen on the validation rows.",
+            language,
+        ),
+        "tuned_8bit": _("The tuned model with its base held in 8 bits.", language),
+        "tuned_4bit": _("The tuned model with its base held in 4 bits.", language),
+    }.get(model, _("The model of another run, asked about the same rows.", language))
+
+
+def model_kind(model: str) -> str:
+    """The kind of a model that gives it its colour and mark."""
+    if model in QUANTISED:
+        return "quantised"
+    return model if model in ("base", "probe", "tuned", "tfidf", "prompted") else "other"
+
+
+def calibration_name(method: str | None, language: str) -> str:
+    """What was done about the base's liking for a label."""
+    return {
+        "none": _("none", language),
+        "contextual": _("contextual, by texts without content", language),
+        "bias": _("bias, fitted on validation rows", language),
+    }.get(method or "", "–")
 
 
 def metric_name(metric: str, language: str) -> str:
