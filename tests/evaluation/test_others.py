@@ -16,7 +16,6 @@ from afina.evaluation import others
 from afina.evaluation.answers import read_column
 from afina.inference.engine import Engine
 from afina.metrics.statistics import mcnemar_mid_p
-from afina.models.base import find_base
 from afina.models.quantised import quantised_layers
 from tests.conftest import colour_rows, write_jsonl
 from tests.tiny import Tiny, value
@@ -91,8 +90,6 @@ def test_both_models_are_compared_on_the_same_rows(run) -> None:
     tuned, ids = truth_of(run, "tuned")
     other, same_ids = truth_of(run, "seen@1")
     assert ids == same_ids
-    model = others.OtherModel
-    assert model is not None
     hashes = others.texts_seen(others.find_run("seen@1", run.store.place))
     rows = read_rows(run.path("data/test.parquet"))
     kept = np.array([not others.among(others.content_hash(row.text), hashes) for row in rows])
@@ -216,7 +213,7 @@ def test_the_check_looks_at_the_runs_that_are_there(tiny, earlier, monkeypatch) 
     recipe = tiny.recipe(*SETTINGS, "evaluate.compare=[unseen@1, nobody@1]")
     check_recipe(recipe, said.append)
     assert any("there is no run nobody@1" in line for line in said)
-    with pytest.raises(AfinaError, match="of kind text|has the labels"):
+    with pytest.raises(AfinaError, match="has the labels"):
         check_recipe(tiny.recipe(*SETTINGS, "evaluate.compare=[odd@1]"), said.append)
 
 
@@ -287,14 +284,9 @@ def test_a_model_of_other_tokens_is_compared_by_bytes_alone(tmp_path_factory, ti
     folder = tmp_path_factory.mktemp("talk")
     rows = [{"prompt": f"Box {n}?", "response": f"It is box {n}."} for n in range(60)]
     talks = Tiny(folder, tiny.model, llama3, rows)
-    settings = (
-        "task.kind=generate",
-        "train.epochs=0.2",
-        "data.split={train: 0.3, validation: 0.2, test: 0.5}",
-    )
-    other = write_jsonl(
-        folder / "more.jsonl", [{**row, "prompt": f"Other {row['prompt']}"} for row in rows]
-    )
+    settings = ("task.kind=generate", "train.epochs=0.2", SETTINGS[-1])
+    more = [{**row, "prompt": f"Other {row['prompt']}"} for row in rows]
+    other = write_jsonl(folder / "more.jsonl", more)
     talks.run(*settings, "name=old", f"data.train='{other}'")
     run = talks.run(*settings, "evaluate.compare=[old@1]", stage="evaluate")
     report = value(run, "evaluation.json")
@@ -304,8 +296,4 @@ def test_a_model_of_other_tokens_is_compared_by_bytes_alone(tmp_path_factory, ti
 
     losses = np.array([[3.0, 2.0, 4.0], [1.0, 5.0, 6.0]])
     assert not _other_tokens(losses, losses)
-    assert _other_tokens(losses, losses + [0, 1, 0])
-
-
-def test_the_tiny_base_is_found_again(tiny) -> None:
-    assert find_base(str(tiny.model), None).sha256 == tiny.base.sha256
+    assert _other_tokens(losses, losses + np.array([0.0, 1.0, 0.0]))

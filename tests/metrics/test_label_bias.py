@@ -25,7 +25,7 @@ def accuracy(logits, truth) -> float:
 
 
 def test_contextual_calibration_divides_by_what_a_text_without_content_gets() -> None:
-    """Zhao et al. 2021 by hand: p = (.9, .1) and p of N/A = (.8, .2) give (.9/.8, .1/.2) = (.692, .308)."""
+    """By hand: p = (.9, .1), and (.8, .2) for N/A, give (.9/.8, .1/.2), which is (.692, .308)."""
     logits, empty = np.log([[0.9, 0.1]]), np.log([[0.8, 0.2]])
     found = calibrate("contextual", logits, np.array([0]), empty)
     assert softmax(found.apply(logits))[0] == pytest.approx([1.125 / 1.625, 0.5 / 1.625])
