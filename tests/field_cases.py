@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from afina.data.table import read_rows
-from afina.evaluation.answers import _read_column
+from afina.evaluation.answers import read_column
 from afina.models.base import find_base
 from afina.models.memory import estimate_memory
 from afina.runs.folder import Run
@@ -105,9 +105,14 @@ def asked_of_suites(name: str) -> Look:
     return look
 
 
+def prompted(name: str) -> Look:
+    """One entry of the first prompt of evaluation.json."""
+    return lambda run: value(run, "evaluation.json")["prompts"][0][name]
+
+
 def written(run: Run) -> list[str]:
     """The answers that the base model wrote."""
-    return _read_column(run.path("predictions/test/base.written.parquet"), "said")
+    return read_column(run.path("predictions/test/base.written.parquet"), "said")
 
 
 def price(name: str) -> Look:
@@ -188,6 +193,15 @@ BY_HALF = ("data.test=[{name: late, source: MORE}]",)
 ON_TASKS = ("evaluate.suites.data=TASKS", "train.epochs=1")
 SENTIMENT = (*ON_TASKS, "evaluate.suites.tasks=[sst2]")
 WRITES = (*TALK, "train.epochs=1", "evaluate.metrics=[exact_match]")
+FEW = ("train.epochs=0.2", "evaluate.metrics=[accuracy]", "evaluate.baselines=[]")
+PROMPTS = (
+    *FEW,
+    "data.max_length=224",
+    "data.split={train: 0.5, validation: 0.3, test: 0.2}",
+    "task.labels=[fruit, metal]",
+    "evaluate.prompts=[{name: one}]",
+    "evaluate.prompts.calibration=none",
+)
 BAD_RATE = ("train.learning_rate=0.05", "train.epochs=4")
 SHORT = ("train.epochs=1", "train.evaluations_per_epoch=1")
 COURSE = of_lines("loss")
@@ -516,6 +530,55 @@ FIELDS: dict[str, Case] = {
     "evaluate.max_new_tokens": Case(
         "evaluate.max_new_tokens=1", "evaluate.max_new_tokens=4", written, "evaluate", WRITES, "generate"
     ),
+    "evaluate.prompts.rows": Case(
+        "evaluate.prompts.rows=10", "evaluate.prompts.rows=11", prompted("rows"), "evaluate", PROMPTS
+    ),
+    "evaluate.prompts.calibration": Case(
+        "evaluate.prompts.calibration=none",
+        "evaluate.prompts.calibration=contextual",
+        prompted("calibration"),
+        "evaluate",
+        PROMPTS,
+    ),
+    "evaluate.prompts.variants.name": Case(
+        "evaluate.prompts.variants.0.name=one",
+        "evaluate.prompts.variants.0.name=other",
+        prompted("name"),
+        "evaluate",
+        PROMPTS,
+    ),
+    "evaluate.prompts.variants.instruction": Case(
+        "evaluate.prompts.variants.0.instruction=null",
+        "evaluate.prompts.variants.0.instruction=Metal?",
+        prompted("instruction"),
+        "evaluate",
+        PROMPTS,
+    ),
+    "evaluate.prompts.variants.definitions": Case(
+        "evaluate.prompts.variants.0.definitions=null",
+        "evaluate.prompts.variants.0.definitions={fruit: It grows., metal: It is dug.}",
+        prompted("instruction"),
+        "evaluate",
+        PROMPTS,
+    ),
+    "evaluate.prompts.variants.reasoning_tokens": Case(
+        "evaluate.prompts.variants.0.reasoning_tokens=null",
+        "evaluate.prompts.variants.0.reasoning_tokens=2",
+        prompted("answer_instruction"),
+        "evaluate",
+        PROMPTS,
+    ),
+    "evaluate.prompts.variants.shots": Case(
+        "evaluate.prompts.variants.0.shots=0",
+        "evaluate.prompts.variants.0.shots=2",
+        prompted("shots"),
+        "evaluate",
+        PROMPTS,
+    ),
+    "evaluate.compare": Case(
+        "evaluate.compare=[]", "evaluate.compare=[nobody@1]", measured("model"), "evaluate", FEW
+    ),
+    "evaluate.bits": Case("evaluate.bits=[]", "evaluate.bits=[8]", measured("model"), "evaluate", FEW),
     "gate.metric": Case(
         gate(metric="accuracy", min=0.1), gate(metric="recall", min=0.1), checks("name"), "gate"
     ),
@@ -589,11 +652,12 @@ FIELDS: dict[str, Case] = {
 
 
 # There is one version only; fewer bits need a package that may not be here, paged optimizers a GPU.
-SEEN_BY_REFUSAL = {"version"}
+# A run that is not there is refused; one that is there is compared in tests/evaluation/test_others.py.
+SEEN_BY_REFUSAL = {"version", "evaluate.compare"}
 if not torch.cuda.is_available() or not importlib.util.find_spec("bitsandbytes"):
     SEEN_BY_REFUSAL.add("train.optimizer")
 if not importlib.util.find_spec("bitsandbytes"):
-    SEEN_BY_REFUSAL.add("base.bits")
+    SEEN_BY_REFUSAL |= {"base.bits", "evaluate.bits"}
 # A spent budget ends with an error; so do GPU hours without a GPU, and a table that is not there.
 SEEN_BY_REFUSAL |= {f"train.budget.{name}" for name in ("hours", "gpu_hours", "cost", "prices")}
 # Several processes are tested in tests/training/test_distributed.py.

@@ -32,6 +32,8 @@ def at(path: str, value: object) -> dict:
             target = target.setdefault(part, [start])[0]
         elif part == "train" and position == 1:
             target = target["train"][0]
+        elif part == "variants":
+            target = target.setdefault(part, [{"name": "a"}])[0]
         else:
             target = target.setdefault(part, {})
     target[parts[-1]] = value

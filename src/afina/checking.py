@@ -13,6 +13,9 @@ from afina.data.batches import epoch_order
 from afina.data.chat import Encoded, encode_row
 from afina.data.prepare import prepare
 from afina.data.table import read_rows
+from afina.errors import AfinaError
+from afina.evaluation.others import require_bits, require_same_task
+from afina.evaluation.prompt_asking import require_room
 from afina.language import _
 from afina.models.base import FoundBase, find_base
 from afina.models.memory import GIB, MemoryEstimate, estimate_memory, free_bytes, parameter_count
@@ -21,6 +24,7 @@ from afina.models.tokenizer import Tokens, load_tokens
 from afina.recipe import Recipe
 from afina.recipe_file import dump_recipe
 from afina.runs.files import read_json
+from afina.runs.folder import find_run
 from afina.runs.prices import price_of
 from afina.training.resources import choose_memory
 
@@ -135,6 +139,7 @@ def _part_line(name: str, part: dict[str, Any]) -> str:
 def check_recipe(recipe: Recipe, say: Callable[[str], None]) -> RecipeCheck:
     """Reads and splits the data in a temporary folder, and computes the rest. Raises AfinaError."""
     price_of(recipe.train.budget)  # a machine that no table has is told now, not in the run
+    require_bits(recipe)
     base = find_base(recipe.base.model, recipe.base.revision, say)
     tokens = load_tokens(base.folder)
     precision = choose_precision(recipe.train.precision)
@@ -143,6 +148,8 @@ def check_recipe(recipe: Recipe, say: Callable[[str], None]) -> RecipeCheck:
     with tempfile.TemporaryDirectory() as folder:
         audit = prepare(recipe, tokens, Path(folder), say)
         rows = read_rows(Path(folder) / "train.parquet")
+    require_room(recipe, audit["labels"], tokens)
+    _look_at_compared(recipe, audit["labels"], say)
     encoded: list[Encoded] = []
     weights: list[float] = []
     for row in rows:
@@ -167,6 +174,21 @@ def check_recipe(recipe: Recipe, say: Callable[[str], None]) -> RecipeCheck:
         free_bytes=free,
         seconds=_seconds(base, precision, read * recipe.train.epochs, recipe.adapter.kind == "full"),
     )
+
+
+def _look_at_compared(recipe: Recipe, labels: list[str], say: Callable[[str], None]) -> None:
+    """Refuses a run that cannot be compared; one that is not in `runs` is looked for when it counts."""
+    for entry in recipe.evaluate.compare:
+        try:
+            other = find_run(entry, "runs")
+        except AfinaError:
+            say(
+                _(
+                    "evaluate.compare: there is no run {entry} in runs/; it must be there in training"
+                ).format(entry=entry)
+            )
+            continue
+        require_same_task(recipe, labels, other, entry)
 
 
 def _resolved(

@@ -8,6 +8,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from afina.language import _
 from afina.metric_names import METRICS
+from afina.recipe_prompts import Prompts, as_prompts
 from afina.recipe_section import Section
 from afina.recipe_suites import Suites, as_suites
 
@@ -55,18 +56,34 @@ class Evaluate(Section):
         default_factory=Suites,
         description="Public test suites, asked of the base and the tuned model as language models.",
     )
+    prompts: Annotated[Prompts | None, BeforeValidator(as_prompts)] = Field(
+        None,
+        description="Prompts compared on the untouched base with the validation rows: the best is the "
+        "model `prompted` in every table, and shows whether training was needed. Short: [plain, "
+        "few_shot]. null asks nothing.",
+    )
+    compare: list[Annotated[str, Field(min_length=1)]] = Field(
+        default_factory=list,
+        description="Other runs, as phishing@1 or a path: their models answer the same test rows. Rows "
+        "that one of them was trained on are left out of its figures.",
+    )
+    bits: list[Literal[4, 8]] = Field(
+        default_factory=list,
+        description="The tuned model on a base of 8 or 4 bits (bitsandbytes) beside itself, as "
+        "tuned_8bit and tuned_4bit: what holding it so costs.",
+    )
 
 
 class Limit(Section):
     """One condition of the gate, decided on the bound of its 95 % interval."""
 
     metric: Literal[tuple(METRICS)] = Field(description="The metric that is limited.")  # type: ignore[valid-type]
-    model: Literal["tuned", "probe", "base", "tfidf", "blend"] = Field(
-        "tuned", description="The model it is about."
+    model: str = Field(
+        "tuned",
+        description="The model it is about: tuned, base, probe, tfidf, blend, prompted, tuned_8bit, "
+        "tuned_4bit, or a run of evaluate.compare.",
     )
-    against: Literal["base", "probe", "tfidf", "blend"] | None = Field(
-        None, description="The model that min_gain compares with."
-    )
+    against: str | None = Field(None, description="The model that min_gain compares with.")
     set: str = Field(
         "test",
         description="The test set it is measured on; left_out are the rows of evaluate.leave_out.",

@@ -14,6 +14,7 @@ from afina.kinds import in_words
 from afina.language import _
 from afina.recipe import Recipe
 from afina.recipe_faults import Place, all_fields, dotted, explain_line, model_at, problems_of
+from afina.recipe_prompts import SHORT, as_prompts
 
 __all__ = [
     "all_fields",
@@ -232,8 +233,8 @@ def _override(settings: dict[str, Any], override: str) -> Problem | None:
 
 
 def _write_out(target: Any, place: list[str], name: str) -> None:
-    """Replaces the short forms `base: MODEL` and `train: FILE` by what they stand for, so that a setting
-    inside of them can be given."""
+    """Replaces the short forms `base: MODEL`, `train: FILE` and `prompts: [plain]` by what they stand
+    for, so that a setting inside of them can be given."""
     if not place and name == "base" and isinstance(target.get(name), str):
         target[name] = {"model": target[name]}
     if (
@@ -243,6 +244,15 @@ def _write_out(target: Any, place: list[str], name: str) -> None:
         and isinstance(target.get(name), str | dict)
     ):
         target[name] = [target[name]]
+    if place == ["evaluate"] and name == "prompts" and isinstance(target, dict):
+        target[name] = as_prompts(target.get(name))
+    if place == ["evaluate", "prompts"] and name == "variants" and isinstance(target, dict):
+        given = target.get(name)
+        if isinstance(given, list):
+            short = [isinstance(one, str) and one in SHORT for one in given]
+            given[:] = [
+                dict(SHORT[one]) if word else one for one, word in zip(given, short, strict=True)
+            ]
     if place == ["data", "train"] and isinstance(target, list):
         target[:] = [{"source": entry} if isinstance(entry, str) else entry for entry in target]
 

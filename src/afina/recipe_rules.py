@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 from afina.language import _
 from afina.metric_names import AUTO_METRICS, LIKELIHOOD_METRICS, METRICS, names
 from afina.recipe_distributed import distributed_faults
+from afina.recipe_prompts import compared_faults, measured_models, prompt_faults
 from afina.recipe_sources import left_out_limit_fault, source_faults
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def faults_between(recipe: Recipe) -> list[str]:
     faults += _full_faults(recipe) if recipe.adapter.kind == "full" else []
     if recipe.adapter.kind == "dora" and recipe.adapter.weight not in ("auto", 1):
         faults.append("adapter.weight: " + _("a DoRA adapter cannot be given a weight"))
-    faults += distributed_faults(recipe)
+    faults += distributed_faults(recipe) + prompt_faults(recipe) + compared_faults(recipe)
     faults += source_faults(recipe)
     for number, limit in enumerate(recipe.gate):
         fault = _limit_fault(recipe, limit)
@@ -133,6 +134,23 @@ def _out_of_range(limit: Limit) -> str | None:
     return None
 
 
+def _unmeasured_model(recipe: Recipe, limit: Limit, models: set[str | None]) -> str | None:
+    """Why a model of a limit will not be measured, or not by its metric; None when it will."""
+    known = measured_models(recipe)
+    losses = ("base", "tuned", "tuned_8bit", "tuned_4bit")
+    for model in sorted(filter(None, models)):
+        if model == "prompted" and recipe.evaluate.prompts is None:
+            return _("prompted is measured only with evaluate.prompts")
+        if model in ("tuned_8bit", "tuned_4bit") and model not in known:
+            return _("{model} is measured only when evaluate.bits has its number").format(model=model)
+        if model not in known:
+            return _("{model!r} is not one of {known}").format(model=model, known=", ".join(known))
+        likelihood = recipe.task.kind == "classify" and limit.metric in LIKELIHOOD_METRICS
+        if likelihood and model not in losses:
+            return _("{model} has no {metric}").format(model=model, metric=limit.metric)
+    return None
+
+
 def _limit_fault(recipe: Recipe, limit: Limit) -> str | None:
     """Why a limit of the gate can never be decided; None when it can."""
     sets = ["test", *(test.name for test in recipe.data.test)]
@@ -164,9 +182,9 @@ def _limit_fault(recipe: Recipe, limit: Limit) -> str | None:
         fault = left_out_limit_fault(recipe, limit)
         if fault:
             return fault
-    written = METRICS[limit.metric].needs == "text"
-    if (limit.metric in LIKELIHOOD_METRICS or written) and not models <= {"base", "tuned"}:
-        return _("only base and tuned have {metric}").format(metric=limit.metric)
+    fault = _unmeasured_model(recipe, limit, models)
+    if fault:
+        return fault
     if limit.against is not None and (limit.model == limit.against or "tuned" not in models):
         return _("min_gain compares the tuned model with another one")
     return None

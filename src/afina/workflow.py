@@ -11,6 +11,7 @@ from afina.data.prepare import prepare
 from afina.data.sources import source_hash
 from afina.evaluation.limits import gate
 from afina.evaluation.measure import evaluate
+from afina.evaluation.others import compared_keys, require_further
 from afina.language import LANGUAGES, _, current
 from afina.models.base import FoundBase, find_base
 from afina.models.tokenizer import Tokens, load_tokens
@@ -142,6 +143,7 @@ class Workflow:
             code=("evaluation", "metrics", "inference", "data/folds"),
             settings=lambda: {
                 "evaluate": recipe.evaluate.model_dump(mode="json", exclude={"suites"}),
+                "compared": compared_keys(self.run, recipe),
                 "group_by": recipe.data.split.group_by,
                 "seed": recipe.seed,
             },
@@ -252,6 +254,8 @@ class Workflow:
         error = self.run.meter.over() if self.run.meter is not None else None
         if error is not None:
             raise error  # before anything is loaded
+        labels = list(read_json(self.run.path("data/audit.json"))["labels"])
+        require_further(self.run, self.recipe, labels, self.tokens)
         with self.tracking.live():
             train(self.run, self.recipe, self.base, self.tokens)
 

@@ -25,6 +25,7 @@ def figure_lines(result: RunResult) -> list[str]:
                 before=limit["train_before"] + limit["validation_before"],
             )
         )
+    lines += prompt_lines(result.evaluation)
     for name, ranking in result.evaluation.get("ranking", {}).items():
         if ranking:
             lines += _set_lines(result.evaluation, name, ranking)
@@ -43,20 +44,49 @@ def _set_lines(evaluation: dict[str, Any], name: str, ranking: list[str]) -> lis
         for m in ("accuracy", "macro_f1", "auc", "false_positive_rate", "perplexity")
         if _has(evaluation, name, m)
     ]
-    for model in ranking:
+    models = [*ranking, *_unranked(evaluation, name, ranking)]
+    width = max(6, *(len(model) for model in models))
+    for model in models:
         parts = []
         for metric in shown:
             line = _line(evaluation, name, model, metric)
             if line:
                 parts.append(f"{metric} {_value(line)}")
-        lines.append(f"  {model:6} " + "  ".join(parts))
+        lines.append(f"  {model:{width}} " + "  ".join(parts))
     for comparison in evaluation["comparisons"]:
         if (
             comparison["set"] == name
             and comparison["metric"] in ("accuracy", "perplexity")
-            and comparison["b"] == "base"
+            and comparison["b"] not in ("probe", "tfidf")
         ):
             lines += _difference_line(comparison)
+    return lines
+
+
+def _unranked(evaluation: dict[str, Any], name: str, ranking: list[str]) -> list[str]:
+    """Models that were measured on a part of the set: one of another run that saw the other rows."""
+    found = {line["model"] for line in evaluation["results"] if line["set"] == name}
+    return sorted(found - set(ranking))
+
+
+def prompt_lines(evaluation: dict[str, Any]) -> list[str]:
+    """The prompts of the untrained base, the best on the validation rows marked."""
+    prompts = evaluation.get("prompts") or []
+    if not prompts:
+        return []
+    metric = prompts[0]["metric"]
+    lines = [
+        _("prompts of the untrained base on {rows} validation rows ({metric}):").format(
+            rows=prompts[0]["rows"], metric=metric
+        )
+    ]
+    width = max(len(one["name"]) for one in prompts)
+    for one in prompts:
+        line = next((item for item in one["results"] if item["metric"] == metric), None)
+        text = f"  {one['name']:{width}} " + (_value(line) if line else "–")
+        if one["calibration"] not in (None, "none"):
+            text += "  " + _("calibrated: {method}").format(method=one["calibration"])
+        lines.append(text + ("  ← " + _("chosen") if one["chosen"] else ""))
     return lines
 
 
@@ -87,8 +117,15 @@ def _difference_line(comparison: dict[str, Any]) -> list[str]:
         return []
     return [
         _(
-            "  tuned minus base, {metric}: {difference:+.3f} (95 % interval {low:+.3f} to {high:+.3f})"
-        ).format(metric=comparison["metric"], difference=comparison["difference"], low=low, high=high)
+            "  tuned minus {model}, {metric}: {difference:+.3f} (95 % interval {low:+.3f} to "
+            "{high:+.3f})"
+        ).format(
+            model=comparison["b"],
+            metric=comparison["metric"],
+            difference=comparison["difference"],
+            low=low,
+            high=high,
+        )
     ]
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from afina.data.chat import encode_row
-from afina.data.table import read_rows
+from afina.estimates.further import further_seconds
 from afina.estimates.training import Batch, batches_of, carried_over, spread, took
 from afina.evaluation.answers import Answers, TestRows, test_rows
 from afina.evaluation.measure import empty_report, measure_set, written_metrics
@@ -60,9 +60,13 @@ def rehearse(run: Run, recipe: Recipe) -> dict[str, float]:
         names = ("test", *(test.name for test in recipe.data.test))
         tests = [test_rows(run, recipe, labels, name) for name in names]
         models = answers.models()
-        seconds["asking"] = sum(_asking(answers, tests, name) for name in models if name != "blend")
+        asked = {name: _asking(answers, tests, name) for name in models if name != "blend"}
+        seconds["asking"] = sum(asked.values())
         if "blend" in models:  # joins the answers of others; fitted on the tuned model's validation rows
-            seconds["asking"] += _asking(answers, [_validation(run, labels)], "tuned")
+            seconds["asking"] += _asking(
+                answers, [test_rows(run, recipe, labels, "validation")], "tuned"
+            )
+        seconds |= further_seconds(answers, tests, asked["tuned"])
         if written_metrics(recipe):
             seconds["writing"] = sum(_writing(answers, tests, model) for model in answers.models())
         invented = _Invented(run, recipe, labels, stop)
@@ -89,13 +93,6 @@ def _asking(answers: Answers, tests: list[TestRows], model: str) -> float:
                 rates.append((batch, took(lambda p=part: _ask(answers, model, p))))  # type: ignore[misc]
         total += carried_over(plan, rates)
     return total
-
-
-def _validation(run: Run, labels: list[str]) -> TestRows:
-    """The validation rows as a set."""
-    rows = read_rows(run.path("data/validation.parquet"))
-    truth = np.array([labels.index(str(row.label)) for row in rows])
-    return TestRows("validation", rows, truth, None)
 
 
 def _writing(answers: Answers, tests: list[TestRows], model: str) -> float:

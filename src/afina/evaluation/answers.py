@@ -17,18 +17,22 @@ from afina.data.roles import Row
 from afina.data.table import read_rows
 from afina.evaluation.baseline import TfidfBaseline
 from afina.evaluation.blend import BLEND, Blend, fit_blend, read_blend
+from afina.evaluation.further import Further
 from afina.inference.engine import Engine, decide
 from afina.inference.pooled import load_head
+from afina.inference.settings import InferenceSettings, read_settings
 from afina.inference.states import row_losses
 from afina.language import _
 from afina.metrics.calibration import softmax
 from afina.recipe import Recipe
+from afina.recipe_prompts import measured_models
 from afina.runs.files import atomic, read_json, write_json
 from afina.runs.folder import Run
 from afina.runs.signals import StopSignal
 from afina.training.heads import PROBE, probe_choice
 
 Array = np.ndarray[Any, np.dtype[Any]]
+_OWN = ("base", "probe", "tuned", "tfidf", "blend")  # of the run itself; the rest are in `further`
 
 
 @dataclass(frozen=True)
@@ -49,8 +53,9 @@ class TestRows:
 
 
 def test_rows(run: Run, recipe: Recipe, labels: list[str], name: str) -> TestRows:
-    """Reads a test set of a run; `test` is the split's own."""
-    path = "data/test.parquet" if name == "test" else f"data/test_{name}.parquet"
+    """Reads a test set of a run; `test` and `validation` are the split's own."""
+    split = name in ("test", "validation")
+    path = f"data/{name}.parquet" if split else f"data/test_{name}.parquet"
     rows = read_rows(run.path(path))
     codes = {label: code for code, label in enumerate(labels)}
     truth = np.array([codes[str(row.label)] for row in rows] if labels else [], dtype=np.int64)
@@ -66,10 +71,20 @@ test_rows.__test__ = False  # type: ignore[attr-defined]
 
 
 class Answers:
-    """Asks the models of one run; loads each only when a file is missing."""
+    """Asks the models of one run; loads each only when a file is missing.
+
+    Attributes:
+        further: the models beside those of the run itself, by name (evaluation/further.py).
+    """
 
     def __init__(self, run: Run, recipe: Recipe, labels: list[str], stop: StopSignal) -> None:
         self.run, self.recipe, self.labels, self.stop = run, recipe, labels, stop
+        self.further: dict[str, Further] = {}
+
+    @cached_property
+    def settings(self) -> InferenceSettings:
+        """How the released model is asked."""
+        return read_settings(self.run.path("release/inference.json"))
 
     @cached_property
     def engine(self) -> Engine:
@@ -90,8 +105,10 @@ class Answers:
 
     def threshold(self, model: str) -> float:
         """The probability of the positive label from which a model says it."""
+        if model in self.further:
+            return self.further[model].threshold
         if model == "tuned":
-            return self.engine.settings.threshold
+            return self.settings.threshold
         return self.probe_choice[1] if model == "probe" else 0.5
 
     @cached_property
@@ -99,12 +116,10 @@ class Answers:
         """Fitted on the validation rows; kept, since it asks the tuned model about them."""
         path = self.run.path(BLEND)
         if not path.exists():
-            rows = read_rows(self.run.path("data/validation.parquet"))
-            self.run.say(_("fitting the blend on {rows} validation rows").format(rows=len(rows)))
-            texts = [row.text for row in rows]
-            truth = np.array([self.labels.index(str(row.label)) for row in rows])
-            given = [self._ask(model, texts) for model in ("tuned", "tfidf")]
-            write_json(path, fit_blend(given[0], given[1], truth).as_json())
+            rows = test_rows(self.run, self.recipe, self.labels, "validation")
+            self.run.say(_("fitting the blend on {rows} validation rows").format(rows=len(rows.rows)))
+            given = [self._ask(model, rows) for model in ("tuned", "tfidf")]
+            write_json(path, fit_blend(given[0], given[1], rows.truth).as_json())
         return read_blend(read_json(path))
 
     def _blended(self, test: TestRows) -> Array:
@@ -114,11 +129,12 @@ class Answers:
 
     def models(self) -> list[str]:
         """The models that are compared."""
-        if self.recipe.task.kind != "classify":
-            return ["base", "tuned"]
-        probe = ["probe"] if self.recipe.task.head == "pooled" else []
-        beside = [name for name in ("tfidf", "blend") if name in self.recipe.evaluate.baselines]
-        return ["base", *probe, "tuned", *beside]
+        known = {*_OWN, *self.further}
+        return [model for model in measured_models(self.recipe) if model in known]
+
+    def let_go(self) -> None:
+        """Frees the released model; asked again, it is loaded again."""
+        self.__dict__.pop("engine", None)
 
     def probabilities(self, model: str, test: TestRows) -> Array:
         """Probabilities of the labels; [rows, labels]."""
@@ -129,20 +145,22 @@ class Answers:
                     model=model, count=len(test.rows), set=test.name
                 )
             )
-            texts = [row.text for row in test.rows]
-            found = self._blended(test) if model == "blend" else self._ask(model, texts)
-            said = decide(self.engine.settings, found, self.threshold(model))
+            found = self._blended(test) if model == "blend" else self._ask(model, test)
+            said = decide(self.settings, found, self.threshold(model))
             keep_answers(self, path, test.rows, said, found)
-        return np.array(_read_column(path, "probabilities"))
+        return np.array(read_column(path, "probabilities"))
 
     def said(self, model: str, test: TestRows) -> Array:
         """Codes of the labels that were said; [rows]."""
         self.probabilities(model, test)
         codes = {label: code for code, label in enumerate(self.labels)}
         path = self.run.path(f"predictions/{test.name}/{model}.parquet")
-        return np.array([codes[label] for label in _read_column(path, "said")])
+        return np.array([codes[label] for label in read_column(path, "said")])
 
-    def _ask(self, model: str, texts: list[str]) -> Array:
+    def _ask(self, model: str, test: TestRows) -> Array:
+        if model in self.further:
+            return self.further[model].probabilities(test)
+        texts = [row.text for row in test.rows]
         if model == "tfidf":
             return self._tfidf.probabilities(texts)
         if model == "tuned":
@@ -167,21 +185,28 @@ class Answers:
                     model=model, count=len(test.rows), set=test.name
                 )
             )
-            pieces, owner = [], []
-            for index, row in enumerate(test.rows):
-                for piece in encode_row(self.engine.tokens, self.recipe, self.labels, row):
-                    pieces.append(piece)
-                    owner.append(index)
-            found = self._measure(model, pieces)
-            table = np.zeros((len(test.rows), 2))
-            np.add.at(table, owner, np.array(found).T)
+            if model in self.further:
+                table = self.further[model].losses(test.rows)
+            else:
+                table = self._losses(model, test.rows)
             columns = {
                 "id": [row.id for row in test.rows],
                 "loss": table[:, 0].tolist(),
                 "tokens": table[:, 1].tolist(),
             }
-            _write_table(self.run, path, columns)
-        return np.stack([_read_column(path, "loss"), _read_column(path, "tokens"), sizes], axis=1)
+            write_table(path, columns)
+        return np.stack([read_column(path, "loss"), read_column(path, "tokens"), sizes], axis=1)
+
+    def _losses(self, model: str, rows: list[Row]) -> Array:
+        pieces, owner = [], []
+        for index, row in enumerate(rows):
+            for piece in encode_row(self.engine.tokens, self.recipe, self.labels, row):
+                pieces.append(piece)
+                owner.append(index)
+        found = self._measure(model, pieces)
+        table = np.zeros((len(rows), 2))
+        np.add.at(table, owner, np.array(found).T)
+        return table
 
     def written(self, model: str, test: TestRows) -> tuple[list[str], list[str]]:
         """What the model writes in place of each conversation's last answer, and that answer."""
@@ -199,11 +224,13 @@ class Answers:
                 right.append(wanted)
                 said.append(self._write(model, asked))
             columns = {"id": [row.id for row in test.rows], "wanted": right, "said": said}
-            _write_table(self.run, path, columns)
-        return _read_column(path, "said"), _read_column(path, "wanted")
+            write_table(path, columns)
+        return read_column(path, "said"), read_column(path, "wanted")
 
     def _write(self, model: str, asked: list[dict[str, str]]) -> str:
         most = self.recipe.evaluate.max_new_tokens
+        if model in self.further:
+            return self.further[model].write(asked, most)
         if model == "base":
             with self.engine.base_only():
                 return "".join(self.engine.reply(asked, most))
@@ -261,9 +288,8 @@ def predicted_bytes(recipe: Recipe, row: Row) -> int:
     return sum(len(str(message["content"]).encode()) for message in said)
 
 
-def _write_table(
-    run: Run, path: Any, columns: dict[str, list[Any]], about: dict[str, Any] | None = None
-) -> None:
+def write_table(path: Any, columns: dict[str, list[Any]], about: dict[str, Any] | None = None) -> None:
+    """Writes columns of equal length as Parquet, whole or not at all; `about` into the file's notes."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -274,7 +300,8 @@ def _write_table(
         pq.write_table(table, str(temporary))
 
 
-def _read_column(path: Any, name: str) -> Any:
+def read_column(path: Any, name: str) -> Any:
+    """One column of a file that `write_table` wrote."""
     import pyarrow.parquet as pq
 
     return pq.read_table(str(path), columns=[name]).column(name).to_pylist()

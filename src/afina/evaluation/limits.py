@@ -83,7 +83,7 @@ def _gain(limit: Limit, report: dict[str, Any]) -> dict[str, Any]:
             _("gate: {metric} of {model} against {against} was not measured").format(
                 metric=limit.metric, model=limit.model, against=limit.against
             ),
-            fix=_("compare the tuned model with base, probe, tfidf or blend"),
+            fix=_("compare the tuned model with one that is measured on this set"),
         )
     sign = 1 if line["a"] == limit.model else -1
     sign = -sign if limit.metric in LOWER_IS_BETTER else sign
@@ -189,5 +189,8 @@ def _find(lines: list[dict[str, Any]], **wanted: str) -> dict[str, Any]:
             return line
     raise AfinaError(
         _("gate: {metric} of {model} on {set} was not measured").format(**wanted),
-        fix=_("add it to evaluate.metrics; rates and the AUC need task.positive"),
+        fix=_(
+            "add it to evaluate.metrics; rates and the AUC need task.positive; an earlier release that "
+            "saw nearly all rows is not measured"
+        ),
     )

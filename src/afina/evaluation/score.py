@@ -25,11 +25,16 @@ LABEL_COLUMNS = 3
 
 @dataclass(frozen=True)
 class Measured:
-    """What one model answered in one test set, and the metrics that are taken on it."""
+    """What one model answered in one test set, and the metrics that are taken on it.
+
+    Attributes:
+        kept: the row numbers that it may be judged on; None for all.
+    """
 
     model: str
     answers: Array
     metrics: dict[str, Metric]
+    kept: Array | None = None
 
 
 def label_answers(said: Array, probabilities: Array, positive: int | None) -> Array:

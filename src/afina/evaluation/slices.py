@@ -48,8 +48,8 @@ def sliced(
     results: list[dict[str, Any]] = []
     for place, name in enumerate(names):
         rows = np.flatnonzero(places == place)
-        part = _part(test, rows)
-        metrics = {m: _on_part(m, own, part, labels, positive) for m, own in one.metrics.items()}
+        part = rows_of(test, rows)
+        metrics = {m: on_part(m, own, part, labels, positive) for m, own in one.metrics.items()}
         measured = Measured(one.model, one.answers[rows], metrics)
         for line in results_of(measured, part, positive, seed):
             results.append({**line, "slice": {column: name}})
@@ -61,13 +61,14 @@ def sliced(
     return results, gaps
 
 
-def _part(test: TestRows, rows: Array) -> TestRows:
+def rows_of(test: TestRows, rows: Array) -> TestRows:
+    """Some rows of a set, by row numbers, with their groups numbered anew."""
     truth = test.truth[rows] if len(test.truth) else test.truth
     groups = None if test.groups is None else np.unique(test.groups[rows], return_inverse=True)[1]
     return TestRows(test.name, [test.rows[int(row)] for row in rows], truth, groups)
 
 
-def _on_part(name: str, own: Metric, part: TestRows, labels: int, positive: int | None) -> Metric:
+def on_part(name: str, own: Metric, part: TestRows, labels: int, positive: int | None) -> Metric:
     """A metric of labels with the truth of the part; others read their answers alone."""
     if METRICS[name].needs in ("labels", "alarm"):
         metric = label_metric(name, part.truth, labels, positive)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,12 +33,17 @@ class Engine:
     """The model of one release folder.
 
     Attributes:
-        settings: what inference.json says.
+        settings: what inference.json says, with the bits that were asked for.
         model: base and adapter together, or the model whose weights were all trained.
         tokens: the tokenizer with the release's template and date.
     """
 
-    def __init__(self, release: Path, say: Callable[[str], None] = lambda _text: None) -> None:
+    def __init__(
+        self,
+        release: Path,
+        say: Callable[[str], None] = lambda _text: None,
+        bits: int | None = None,
+    ) -> None:
         path = release / "inference.json"
         if not path.exists():
             raise AfinaError(
@@ -47,12 +53,14 @@ class Engine:
             )
         require_intact(release)
         self.settings: InferenceSettings = read_settings(path)
+        if bits is not None:  # the same release on a base that is held otherwise
+            self.settings = replace(self.settings, bits=bits)
         self._say = say
         self._plain: Any = None
         if self.settings.weights is not None:
             folder = release / self.settings.weights
             self.tokens = load_tokens(folder, self.settings.template, self.settings.date)
-            self.model = load_model(folder, self.settings.precision)
+            self.model = load_model(folder, self.settings.precision, bits or 16)
         else:
             base = self._base()
             self.tokens = load_tokens(base.folder, self.settings.template, self.settings.date)

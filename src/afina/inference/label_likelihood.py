@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 def label_logits(
     model: Any,
     tokens: Tokens,
-    question: Question,
+    question: Question | Sequence[Question],
     texts: list[str],
     max_length: int,
     token_budget: int,
@@ -26,11 +26,16 @@ def label_logits(
     """Log-likelihood in nats of each label as the answer, end token included; [texts, labels].
 
     The question is read once: the labels follow it as branches.
+
+    Args:
+        question: of all texts, or one for each, of the same labels.
     """
-    trees = [_tree(tokens, question, text, max_length) for text in texts]
+    questions = [question] * len(texts) if isinstance(question, Question) else list(question)
+    trees = [_tree(tokens, one, text, max_length) for one, text in zip(questions, texts, strict=True)]
     scores = branch_scores(model, trees, tokens.pad, token_budget, check)
     found = [[branch.log_likelihood for branch in branches] for branches in scores]
-    return np.array(found).reshape(len(texts), len(question.labels))
+    width = len(question.labels) if isinstance(question, Question) else len(found[0]) if found else 0
+    return np.array(found).reshape(len(texts), width)
 
 
 def _tree(tokens: Tokens, question: Question, text: str, max_length: int) -> Tree:

@@ -14,6 +14,7 @@ from markupsafe import Markup, escape
 
 from afina.reports.formats import Interval
 from afina.reports.scales import Points, log_ticks, smooth, thin, tick_text, ticks
+from afina.reports.words import model_kind
 
 _ROW = 30
 _SHAPES = {
@@ -21,7 +22,10 @@ _SHAPES = {
     "base": "M-6 0A6 6 0 1 0 6 0A6 6 0 1 0 -6 0Z",
     "probe": "M0 -8L8 0L0 8L-8 0Z",
     "tfidf": "M0 -7L7.5 6H-7.5Z",
-    "blend": "M0 7L7.5 -6H-7.5Z",
+    "blend": "M0 9L3 3L9 0L3 -3L0 -9L-3 -3L-9 0L-3 3Z",
+    "prompted": "M0 7L7.5 -6H-7.5Z",
+    "quantised": "M-6 -2.5H6V2.5H-6Z",
+    "other": "M-2.5 -6H2.5V6H-2.5Z",
 }
 
 
@@ -107,7 +111,7 @@ def interval_chart(key: str, title: str, description: str, dots: list[Dot], boun
     parts = [_vertical_tick(across(mark), tick_text(mark), grid=True) for mark in ticks(low, high, 5)]
     for index, dot in enumerate(dots):
         y = _ROW * index + _ROW // 2
-        kind = dot.model if dot.model in _SHAPES else "base"
+        kind = model_kind(dot.model)
         parts.append(f'<g class="m-{kind}">')
         parts.append(
             f'<text class="name" x="-12" y="{y}" dy=".35em" text-anchor="end">{escape(dot.name)}</text>'

@@ -66,6 +66,11 @@ def _curve_words(train: Points, validation: Points, best: int | None, language: 
     return " ".join(parts)
 
 
+def _short(name: str) -> str:
+    """A name that fits beside a chart: of a long one its beginning and its end, where the number is."""
+    return name if len(name) <= 20 else f"{name[:9]}…{name[-10:]}"
+
+
 def dots(evaluation: Evaluation, test_set: str, language: str) -> list[Drawing]:
     """One chart for each metric of a set, the models in the order of the ranking."""
     drawings = []
@@ -77,7 +82,7 @@ def dots(evaluation: Evaluation, test_set: str, language: str) -> list[Drawing]:
                 rows.append(
                     Dot(
                         model,
-                        model_name(model, language),
+                        _short(model_name(model, language)),
                         result.value,
                         result.ci95,
                         number(result.value, digits_of(metric)),

@@ -123,6 +123,8 @@ class Evaluation:
     gaps: list[dict[str, Any]]
     left_out: list[dict[str, Any]]
     left_out_folds: dict[str, Any] | None
+    prompts: list[dict[str, Any]] = field(default_factory=list)
+    compared: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def main_metric(self) -> str:
@@ -278,6 +280,8 @@ def _evaluation(value: dict[str, Any], kind: str) -> Evaluation:
         gaps=list(value.get("gaps") or []),
         left_out=list(value.get("left_out") or []),
         left_out_folds=value.get("left_out_folds"),
+        prompts=list(value.get("prompts") or []),
+        compared=list(value.get("compared") or []),
     )
 
 

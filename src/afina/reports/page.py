@@ -13,6 +13,7 @@ from markupsafe import Markup
 
 from afina.language import LANGUAGES, _
 from afina.reports import comparing, drawings, formats, tables, words
+from afina.reports.beside import prompt_rows
 from afina.reports.figures import Evaluation, Figures, collect
 from afina.reports.gate_words import check_rows
 from afina.reports.left_out import left_out_view
@@ -110,6 +111,7 @@ def _render(
         curves=drawings.curves(figures, language),
         sets=_sets(figures.evaluation, language),
         left_out=left_out_view(figures.evaluation, language),
+        prompts=prompt_rows(figures.evaluation, language) if figures.evaluation else [],
         mistakes=mistakes,
         suites=suites,
         splits=tables.split_facts(audit or {}),
@@ -141,6 +143,7 @@ def _vocabulary(language: str) -> dict[str, Any]:
     }
     return {name: partial(function, language=language) for name, function in spoken.items()} | {
         "capital": words.capital,
+        "model_kind": words.model_kind,
         "number": formats.number,
         "signed": formats.signed,
         "count": formats.count,

@@ -11,7 +11,7 @@ from afina.language import _
 from afina.reports.drawings import Drawing
 from afina.reports.figures import Evaluation, Points
 from afina.reports.formats import number, percent
-from afina.reports.words import model_name
+from afina.reports.words import model_kind, model_name
 
 _HEIGHT = 300
 _MARKS = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -140,13 +140,14 @@ def _square(
     for model, points in reversed(lines.items()):  # the best one is drawn last, on top
         places = " ".join(f"{1000 * x:.1f},{1000 - 1000 * y:.1f}" for x, y in points)
         parts.append(
-            f'<polyline class="rate m-{escape(model)}" vector-effect="non-scaling-stroke" '
+            f'<polyline class="rate m-{model_kind(model)}" vector-effect="non-scaling-stroke" '
             f'points="{places}"/>'
         )
     parts.append("</svg>")
     if dots:
         parts += [
-            f'<circle class="m-{escape(model)}" cx="{100 * x:.2f}%" cy="{100 - 100 * y:.2f}%" r="4"/>'
+            f'<circle class="m-{model_kind(model)}" cx="{100 * x:.2f}%" '
+            f'cy="{100 - 100 * y:.2f}%" r="4"/>'
             for model, points in lines.items()
             for x, y in points
         ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from afina.language import _
+from afina.reports.beside import unseen_sentences
 from afina.reports.figures import Figures
 from afina.reports.formats import count, digits_of, number
 from afina.reports.gate_words import check_rows
@@ -21,6 +22,7 @@ def unknowns(figures: Figures, language: str) -> list[str]:
         *_about_data(figures, language),
         *_about_training(figures, language),
         *_about_models(figures, language),
+        *(unseen_sentences(figures.evaluation, language) if figures.evaluation else []),
     ]
 
 

@@ -6,10 +6,18 @@ from dataclasses import dataclass
 
 from afina.language import _
 from afina.metric_names import LOWER_IS_BETTER
+from afina.reports.beside import beside_statements
 from afina.reports.figures import Comparison, Evaluation, Figures, Gate, Result
 from afina.reports.formats import count, digits_of, interval, number, percent, signed
 from afina.reports.unknowns import unknowns
-from afina.reports.words import capital, metric_name, model_phrase, rows_and_groups
+from afina.reports.words import (
+    QUANTISED,
+    capital,
+    metric_name,
+    model_kind,
+    model_phrase,
+    rows_and_groups,
+)
 
 GOOD, BAD, WARN, PLAIN = "good", "bad", "warn", "plain"
 
@@ -51,7 +59,8 @@ def build_verdict(figures: Figures, language: str) -> Verdict:
         return Verdict(missing, [gate], [], unknowns(figures, language))
     winner = winner_statement(figures.evaluation, language)
     gain = gain_statement(figures.evaluation, language)
-    said = [statement for statement in (gate, winner, gain) if statement is not None]
+    beside = [Statement(one.tone, one.text) for one in beside_statements(figures.evaluation, language)]
+    said = [statement for statement in (gate, winner, gain, *beside) if statement is not None]
     if winner is not None and (figures.gate is None or _beaten(figures.evaluation)):
         said.remove(winner)
         said.insert(0, winner)
@@ -60,8 +69,14 @@ def build_verdict(figures: Figures, language: str) -> Verdict:
 
 def _beaten(evaluation: Evaluation) -> bool:
     """Whether another model comes before the tuned one on the main set."""
-    ranking = evaluation.ranking.get(evaluation.main_set or "", [])
+    ranking = _ranking(evaluation)
     return "tuned" in ranking and ranking[0] != "tuned"
+
+
+def _ranking(evaluation: Evaluation) -> list[str]:
+    """The models of the main set, best first. Fewer bits are the tuned model itself, held otherwise."""
+    ranked = evaluation.ranking.get(evaluation.main_set or "", [])
+    return [model for model in ranked if model not in QUANTISED]
 
 
 def gate_statement(gate: Gate | None, wanted: bool, language: str) -> Statement:
@@ -103,7 +118,7 @@ def gate_statement(gate: Gate | None, wanted: bool, language: str) -> Statement:
 def winner_statement(evaluation: Evaluation, language: str) -> Statement | None:
     """Which model is best on the main set, and whether that may be chance."""
     test_set, metric = evaluation.main_set, evaluation.main_metric
-    ranking = evaluation.ranking.get(test_set or "", [])
+    ranking = _ranking(evaluation)
     if test_set is None or "tuned" not in ranking:
         return None
     tuned = evaluation.result("tuned", test_set, metric)
@@ -147,10 +162,22 @@ def _beaten_text(winner: str, language: str) -> str:
             "tuned model {value}.",
             language,
         )
+    if winner == "prompted":
+        return _(
+            "Tuning did not help: on the test set {model}, without any training, has a {metric} of "
+            "{other} and the tuned model {value}.",
+            language,
+        )
     if winner == "blend":
         return _(
             "The tuned model does better together with TF-IDF: on the test set {model} has a {metric} "
             "of {other}, the tuned model alone {value}.",
+            language,
+        )
+    if model_kind(winner) == "other":
+        return _(
+            "The model of another run beats the tuned one on the test set: {model} has a {metric} of "
+            "{other}, the tuned model {value}.",
             language,
         )
     return _(

@@ -6,6 +6,7 @@ from afina.language import _
 from afina.metric_names import METRICS
 
 METRIC_ORDER = tuple(METRICS)
+QUANTISED = ("tuned_8bit", "tuned_4bit")
 
 
 def capital(text: str) -> str:
@@ -21,8 +22,11 @@ def model_name(model: str, language: str) -> str:
         "tuned": _("tuned model", language),
         "tfidf": _("TF-IDF", language),
         "blend": _("blend", language),
+        "prompted": _("prompted base", language),
+        "tuned_8bit": _("tuned model, 8 bits", language),
+        "tuned_4bit": _("tuned model, 4 bits", language),
     }
-    return capital(names.get(model, model))
+    return capital(names[model]) if model in names else model
 
 
 def model_phrase(model: str, language: str) -> str:
@@ -33,6 +37,9 @@ def model_phrase(model: str, language: str) -> str:
         "tuned": _("the tuned model", language),
         "tfidf": _("TF-IDF with logistic regression", language),
         "blend": _("the blend of tuned model and TF-IDF", language),
+        "prompted": _("the prompted base", language),
+        "tuned_8bit": _("the tuned model in 8 bits", language),
+        "tuned_4bit": _("the tuned model in 4 bits", language),
     }
     return names.get(model, model)
 
@@ -54,7 +61,31 @@ def model_meaning(model: str, language: str) -> str:
             "validation rows. It is not what is released.",
             language,
         ),
-    }.get(model, "")
+        "prompted": _(
+            "The base model without any training, asked with the best of several prompts; which one was "
+            "chosen on the validation rows.",
+            language,
+        ),
+        "tuned_8bit": _("The tuned model with its base held in 8 bits.", language),
+        "tuned_4bit": _("The tuned model with its base held in 4 bits.", language),
+    }.get(model, _("The model of another run, asked about the same rows.", language))
+
+
+def model_kind(model: str) -> str:
+    """The kind of a model that gives it its colour and mark."""
+    if model in QUANTISED:
+        return "quantised"
+    own = ("base", "probe", "tuned", "tfidf", "blend", "prompted")
+    return model if model in own else "other"
+
+
+def calibration_name(method: str | None, language: str) -> str:
+    """What was done about the base's liking for a label."""
+    return {
+        "none": _("none", language),
+        "contextual": _("contextual, by texts without content", language),
+        "bias": _("bias, fitted on validation rows", language),
+    }.get(method or "", "–")
 
 
 def metric_name(metric: str, language: str) -> str:

@@ -1,0 +1,56 @@
+"""What a model writes to several conversations at once: greedy, in batches of like length."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from afina.data.batches import group_by_length
+from afina.inference.states import measuring
+from afina.models.tokenizer import Tokens
+
+# Padded tokens of one batch, read and written together.
+TOKEN_BUDGET = 4096
+
+
+def write_all(
+    model: Any,
+    tokens: Tokens,
+    conversations: Sequence[list[dict[str, Any]]],
+    most: int,
+    done: Callable[[list[int], list[str]], None],
+    check: Callable[[], None] = lambda: None,
+) -> None:
+    """Writes the next turn of each conversation: the likeliest token each time, at most `most` tokens.
+
+    Args:
+        done: called after each batch with the rows' numbers and what was written to them.
+        check: called before each batch.
+    """
+    import torch
+
+    plain = [[{"role": m["role"], "content": m["content"]} for m in turns] for turns in conversations]
+    encoded = [tokens.encode_chat(turns) for turns in plain]
+    lengths = [len(ids) + most for ids in encoded]
+    for group in group_by_length(lengths, range(len(encoded)), TOKEN_BUDGET):
+        check()
+        width = max(len(encoded[row]) for row in group)
+        ids = torch.full((len(group), width), tokens.pad, dtype=torch.long)
+        seen = torch.zeros((len(group), width), dtype=torch.long)
+        for place, row in enumerate(group):  # padded on the left: each goes on at its own end
+            ids[place, width - len(encoded[row]) :] = torch.tensor(encoded[row])
+            seen[place, width - len(encoded[row]) :] = 1
+        with measuring(model):
+            written = model.generate(
+                input_ids=ids.to(model.device),
+                attention_mask=seen.to(model.device),
+                max_new_tokens=most,
+                do_sample=False,
+                temperature=None,
+                top_p=None,
+                top_k=None,
+                eos_token_id=sorted(tokens.ends),
+                pad_token_id=tokens.pad,
+            )
+        texts = tokens.tokenizer.batch_decode(written[:, width:], skip_special_tokens=True)
+        done(list(group), [str(text).strip() for text in texts])
