@@ -134,11 +134,11 @@ def _out_of_range(limit: Limit) -> str | None:
     return None
 
 
-def _unmeasured_model(recipe: Recipe, limit: Limit, models: set[str | None]) -> str | None:
+def _unmeasured_model(recipe: Recipe, limit: Limit, models: set[str]) -> str | None:
     """Why a model of a limit will not be measured, or not by its metric; None when it will."""
     known = measured_models(recipe)
     losses = ("base", "tuned", "tuned_8bit", "tuned_4bit")
-    for model in sorted(filter(None, models)):
+    for model in sorted(models):
         if model == "prompted" and recipe.evaluate.prompts is None:
             return _("prompted is measured only with evaluate.prompts")
         if model in ("tuned_8bit", "tuned_4bit") and model not in known:

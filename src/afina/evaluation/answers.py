@@ -261,7 +261,7 @@ def keep_answers(
         "said": [answers.labels[code] for code in said],
         "probabilities": [list(map(float, row)) for row in probabilities],
     }
-    _write_table(answers.run, path, columns, about)
+    write_table(path, columns, about)
 
 
 def kept_answers(path: Any) -> tuple[Array, dict[str, Any]] | None:
