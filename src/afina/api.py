@@ -51,6 +51,7 @@ class RunResult:
             empty before that stage is done.
         report: the report's path; None before it is written.
         release: the folder with adapter, head and inference.json.
+        learning_curve: the value of learning_curve.json; empty when no curve was asked for.
     """
 
     name: str
@@ -63,6 +64,7 @@ class RunResult:
     training: dict[str, Any]
     report: Path | None
     release: Path
+    learning_curve: dict[str, Any]
 
     def value(self, metric: str, model: str = "tuned", test_set: str = "test") -> float:
         """One measured value. Raises KeyError when it was not measured."""
@@ -140,13 +142,23 @@ def train(
 def evaluate(
     recipe: str | Path,
     *,
+    learning_curve: bool = False,
     runs: str = "runs",
     overrides: list[str] | None = None,
     say: Say = _silent,
     progress: Say = _silent,
 ) -> RunResult:
-    """The evaluate stage, and those before it if they are needed."""
-    return _stage("evaluate", recipe, runs, overrides, None, say, progress)
+    """The evaluate stage, and those before it if they are needed.
+
+    Args:
+        learning_curve: also train on 25 and 50 % of the rows, or on evaluate.learning_curve, which asks
+            for the same; `learning_curve` of the result is what came of it.
+    """
+    with _working(recipe, runs, overrides, None, say, progress) as workflow:
+        worked = workflow.do("evaluate")
+        if learning_curve or workflow.recipe.evaluate.learning_curve:
+            worked |= workflow.do("curve")
+    return _result(workflow.run, worked)
 
 
 def gate(
@@ -399,4 +411,5 @@ def _result(target: Run, worked: bool) -> RunResult:
         training=value("train.json"),
         report=page if page.exists() else None,
         release=target.path("release"),
+        learning_curve=value("learning_curve.json"),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from afina.language import _
 from afina.metric_names import METRICS
@@ -37,6 +37,28 @@ class Evaluate(Section):
     max_new_tokens: int = Field(
         256, ge=1, le=8192, description="Longest answer that is written for these metrics, in tokens."
     )
+    memorisation_rows: int = Field(
+        50,
+        ge=0,
+        le=100_000,
+        description="How many training rows, and as many others, base and tuned model are asked to go on "
+        "with word for word, to see what was learned by heart; 0 asks none.",
+    )
+    learning_curve: list[Annotated[float, Field(gt=0, le=1)]] = Field(
+        default_factory=list,
+        description="Shares of the training rows that the model is trained on again, to see whether more "
+        "data would help: [0.25, 0.5, 1]. 1 is the run itself. Each share costs its share of the "
+        "training; `afina evaluate RUN --learning-curve` does the same for a run without it.",
+    )
+
+    @field_validator("learning_curve")
+    @classmethod
+    def _shares_in_order(cls, value: list[float]) -> list[float]:
+        if value and (sorted(set(value)) != value or value[0] == 1):
+            raise ValueError(
+                _("give shares that rise, the first of them below 1, for example [0.25, 0.5, 1]")
+            )
+        return value
 
 
 class Limit(Section):

@@ -11,6 +11,7 @@ import numpy as np
 from afina.evaluation.answers import Answers, TestRows, test_rows
 from afina.evaluation.details import DETAILS, label_details
 from afina.evaluation.false_alarms import false_alarms
+from afina.evaluation.overfitting import overfitting
 from afina.evaluation.score import (
     LABEL_COLUMNS,
     Measured,
@@ -43,6 +44,7 @@ def evaluate(run: Run, recipe: Recipe) -> dict[str, Any]:
         report = empty_report(recipe.task.kind, labels, positive_name)
         for name in ("test", *(test.name for test in recipe.data.test)):
             measure_set(report, answers, test_rows(run, recipe, labels, name), positive, stop)
+        report["overfitting"] = overfitting(answers)
     write_json(run.path("evaluation.json"), report)
     return report
 
