@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +27,9 @@ from afina.loaded_model import Model as Model
 from afina.models.embedded import install_embedded
 from afina.recipe import Recipe
 from afina.recipe_file import parse_recipe, read_recipe
-from afina.runs.files import read_json, storage_error
+from afina.run_result import RunResult as RunResult
+from afina.run_result import result_of
+from afina.runs.files import storage_error
 from afina.runs.folder import Run, find_run, open_run
 from afina.workflow import Workflow
 
@@ -37,41 +38,6 @@ Say = Callable[[str], None]
 
 def _silent(_text: str) -> None:
     """A console for nobody."""
-
-
-@dataclass(frozen=True)
-class RunResult:
-    """A run as it stands.
-
-    Attributes:
-        name, number: which run it is; folder: where its files are.
-        did_work: False when everything was done already.
-        passed: what the gate said; None when it has not been asked.
-        evaluation, audit, training: the values of evaluation.json, data/audit.json and train.json;
-            empty before that stage is done.
-        report: the report's path; None before it is written.
-        release: the folder with adapter, head and inference.json.
-        learning_curve: the value of learning_curve.json; empty when no curve was asked for.
-    """
-
-    name: str
-    number: int
-    folder: Path
-    did_work: bool
-    passed: bool | None
-    evaluation: dict[str, Any]
-    audit: dict[str, Any]
-    training: dict[str, Any]
-    report: Path | None
-    release: Path
-    learning_curve: dict[str, Any]
-
-    def value(self, metric: str, model: str = "tuned", test_set: str = "test") -> float:
-        """One measured value. Raises KeyError when it was not measured."""
-        for line in self.evaluation.get("results", []):
-            if (line["metric"], line["model"], line["set"]) == (metric, model, test_set):
-                return float(line["value"])
-        raise KeyError(f"{metric} of {model} on {test_set}")
 
 
 def run(
@@ -97,7 +63,7 @@ def run(
     """
     with _working(recipe, runs, overrides, language, say, progress) as workflow:
         worked = workflow.everything()
-    return _result(workflow.run, worked)
+    return result_of(workflow.run, worked)
 
 
 def _stage(
@@ -112,7 +78,7 @@ def _stage(
 ) -> RunResult:
     with _working(recipe, runs, overrides, language, say, progress, reveal) as workflow:
         worked = workflow.do(name)
-    return _result(workflow.run, worked)
+    return result_of(workflow.run, worked)
 
 
 def build_data(
@@ -158,7 +124,7 @@ def evaluate(
         worked = workflow.do("evaluate")
         if learning_curve or workflow.recipe.evaluate.learning_curve:
             worked |= workflow.do("curve")
-    return _result(workflow.run, worked)
+    return result_of(workflow.run, worked)
 
 
 def gate(
@@ -186,7 +152,7 @@ def release(
         worked = workflow.do("gate")
         if workflow.passed():
             worked |= workflow.do("release")
-    return _result(workflow.run, worked)
+    return result_of(workflow.run, worked)
 
 
 def report(
@@ -268,7 +234,7 @@ def list_runs(*, runs: str = "runs") -> list[comparing.RunSummary]:
 def show_run(name: str, *, runs: str = "runs") -> RunResult:
     """One run as it stands."""
     check_name(name, "name")
-    return _result(find_run(name, runs), False)
+    return result_of(find_run(name, runs), False)
 
 
 def compare_runs(names: list[str], *, runs: str = "runs") -> comparing.RunComparison:
@@ -391,25 +357,3 @@ def _note_end(workflow: Workflow, error: BaseException) -> None:
         target.publish()
     except OSError:
         pass
-
-
-def _result(target: Run, worked: bool) -> RunResult:
-    def value(name: str) -> dict[str, Any]:
-        path = target.path(name)
-        return dict(read_json(path)) if path.exists() else {}
-
-    decided = value("gate.json")
-    page = target.path("report.html")
-    return RunResult(
-        name=target.name,
-        number=target.number,
-        folder=target.root,
-        did_work=worked,
-        passed=decided.get("passed"),
-        evaluation=value("evaluation.json"),
-        audit=value("data/audit.json"),
-        training=value("train.json"),
-        report=page if page.exists() else None,
-        release=target.path("release"),
-        learning_curve=value("learning_curve.json"),
-    )

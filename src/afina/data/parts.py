@@ -1,4 +1,4 @@
-"""Smaller parts of the training rows: seeded, by label as the whole is, each inside the next larger one."""
+"""Smaller parts of the training rows: seeded, stratified by label, each inside the next larger one."""
 
 from __future__ import annotations
 

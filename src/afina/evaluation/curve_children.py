@@ -1,4 +1,4 @@
-"""The learning curve's children: parts of the training rows, and each child's answers to the test set."""
+"""The learning curve's children: parts of the training rows, and its answers to the test set."""
 
 from __future__ import annotations
 

@@ -40,9 +40,7 @@ def gap_lines(answers: Answers, compared: Compared) -> list[dict[str, Any]]:
     on_train, on_validation = _metrics(answers, train), _metrics(answers, validation)
     lines = []
     for name, metric in on_train.items():
-        lines.append(
-            _line(name, metric, on_validation[name], train, validation, answers.recipe.seed)
-        )
+        lines.append(_line(name, metric, on_validation[name], train, validation, answers.recipe.seed))
         answers.stop.check()
     return lines
 

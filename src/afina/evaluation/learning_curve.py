@@ -1,7 +1,7 @@
 """From the answers of models trained on parts of the rows to a curve: figures, gains, a power law.
 
-Every model is asked about the same test rows, so that differences are paired. One training at each share:
-what another seed would change is not in the intervals.
+Every model is asked about the same test rows, so that differences are paired. One training at each
+share: what another seed would change is not in the intervals.
 """
 
 from __future__ import annotations
@@ -65,9 +65,7 @@ def point_of(answers: Answers, test: TestRows, share: float, rows: int) -> Point
     return Point(share, rows, measured)
 
 
-def curve(
-    recipe: Recipe, points: list[Point], left_out: list[float], test: TestRows
-) -> dict[str, Any]:
+def curve(recipe: Recipe, points: list[Point], left_out: list[float], test: TestRows) -> dict[str, Any]:
     """learning_curve.json.
 
     Args:
@@ -119,7 +117,7 @@ def _gains(points: list[Point], test: TestRows, seed: int) -> list[dict[str, Any
 
 
 def _errors(points: list[Point], metric: str, rows: Array) -> Array:
-    """What is left to learn by the tuned model, on these test rows: loss, or 1 minus the share; [points]."""
+    """What the tuned model still lacks on these test rows: loss, or 1 minus the share; [points]."""
     values = np.array(
         [p.measured["tuned"].metrics[metric](p.measured["tuned"].answers, rows) for p in points]
     )

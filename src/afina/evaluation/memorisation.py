@@ -1,9 +1,9 @@
-"""Whether the model writes training rows from memory: greedy extraction, tuned and base, trained and unseen.
+"""Whether the model writes training rows from memory: greedy extraction, beside base and unseen rows.
 
 Carlini et al. 2021, "Extracting Training Data from Large Language Models", and 2023, "Quantifying
-Memorization Across Neural Language Models". Much text can be gone on with rightly without having been seen
-(forms, greetings, signatures), so a row counts for nothing by itself: what is memorised is what training
-rows are extracted more than unseen ones, and more by the tuned model than by its base.
+Memorization Across Neural Language Models". Much text can be gone on with rightly without having been
+seen (forms, greetings, signatures), so a row counts for nothing by itself: what is memorised is how much
+more training rows are extracted than unseen ones, and more by the tuned model than by its base.
 """
 
 from __future__ import annotations
@@ -217,7 +217,7 @@ def _newcombe(values: tuple[Array, Array], tests: tuple[TestRows, TestRows]) -> 
 
 
 def _is_learned(lines: list[dict[str, Any]]) -> bool:
-    """Whether training rows are known better than unseen ones, and by the tuned model more than the base.
+    """Whether training rows are known better than unseen ones, more so by the tuned model.
 
     Both whole intervals must be above 0, for the rows written whole or for the tokens.
     """

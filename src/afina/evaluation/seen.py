@@ -86,7 +86,7 @@ def _read_pieces(
 
 
 def train_and_validation(answers: Answers) -> Compared:
-    """Validation rows, and as many training rows; a seeded part of both where there are more than 2,000."""
+    """Validation rows, and as many training rows; a seeded part of both where there are over 2,000."""
     validation = read_rows(answers.run.path("data/validation.parquet"))
     return _compared(answers, validation, MOST_ROWS, ("train", "validation"))
 
@@ -101,10 +101,8 @@ def train_and_unseen(answers: Answers, most: int) -> Compared:
     return _compared(answers, unseen, most, ("trained", "unseen"))
 
 
-def _compared(
-    answers: Answers, unseen: list[Row], most: int, names: tuple[str, str]
-) -> Compared:
-    """Equal parts of both. The seeds differ from those of other draws, so that no part follows another."""
+def _compared(answers: Answers, unseen: list[Row], most: int, names: tuple[str, str]) -> Compared:
+    """Equal parts of both, each with a seed of its own."""
     trained = trained_rows(answers)
     count = min(most, len(trained), len(unseen))
     seed = answers.recipe.seed

@@ -39,11 +39,12 @@ class Sample:
 def two_sample_bootstrap(
     metric: Callable[[Array, Array], float], first: Sample, second: Sample, seed: int
 ) -> Interval:
-    """Percentile interval, 95 %, of a figure of two sets that are resampled apart (Efron & Tibshirani 1993).
+    """Percentile interval, 95 %, of a figure of two sets, each resampled by itself (Efron & Tibshirani
+    1993).
 
-    Each set is resampled by whole groups where it has any. Where one has fewer than 5 groups, the interval
-    is the union with that over rows; where one has a single group, it is that over rows, marked. No
-    interval where resampling shows no spread.
+    Each set is resampled by whole groups where it has any. Where one has fewer than 5 groups, the
+    interval is the union with that over rows; where one has a single group, it is that over rows,
+    marked. No interval where resampling shows no spread.
 
     Args:
         metric: the figure of the given row numbers of the first set and of the second; NaN where it is

@@ -121,6 +121,7 @@ class Evaluation:
     reliability: list[dict[str, Any]]
     false_alarms: list[dict[str, Any]]
     gaps: list[dict[str, Any]]
+    overfitting: dict[str, Any] | None = None
 
     @property
     def main_metric(self) -> str:
@@ -193,6 +194,7 @@ class Figures:
     evaluation: Evaluation | None
     gate: Gate | None
     spent: Spent | None = None
+    learning_curve: dict[str, Any] | None = None
 
 
 def collect(run: Run) -> Figures:
@@ -218,6 +220,7 @@ def collect(run: Run) -> Figures:
         evaluation=_evaluation(evaluation, recipe.task.kind) if evaluation else None,
         gate=_gate(gate) if gate else None,
         spent=_spent(run, recipe),
+        learning_curve=_json_or_none(run.path("learning_curve.json")),
     )
 
 
@@ -274,6 +277,7 @@ def _evaluation(value: dict[str, Any], kind: str) -> Evaluation:
         reliability=list(value.get("reliability") or []),
         false_alarms=list(value.get("false_alarms") or []),
         gaps=list(value.get("gaps") or []),
+        overfitting=value.get("overfitting"),
     )
 
 

@@ -6,20 +6,12 @@ from dataclasses import dataclass
 
 from afina.language import _
 from afina.metric_names import LOWER_IS_BETTER
+from afina.reports.by_heart import warning
 from afina.reports.figures import Comparison, Evaluation, Figures, Gate, Result
 from afina.reports.formats import count, digits_of, interval, number, percent, signed
+from afina.reports.statements import BAD, GOOD, PLAIN, WARN, Statement
 from afina.reports.unknowns import unknowns
 from afina.reports.words import capital, metric_name, model_phrase, rows_and_groups
-
-GOOD, BAD, WARN, PLAIN = "good", "bad", "warn", "plain"
-
-
-@dataclass(frozen=True)
-class Statement:
-    """One sentence or two, and how it is to be taken."""
-
-    tone: str
-    text: str
 
 
 @dataclass(frozen=True)
@@ -51,7 +43,8 @@ def build_verdict(figures: Figures, language: str) -> Verdict:
         return Verdict(missing, [gate], [], unknowns(figures, language))
     winner = winner_statement(figures.evaluation, language)
     gain = gain_statement(figures.evaluation, language)
-    said = [statement for statement in (gate, winner, gain) if statement is not None]
+    heart = warning(figures.evaluation.overfitting, language)
+    said = [statement for statement in (gate, winner, gain, heart) if statement is not None]
     if winner is not None and (figures.gate is None or _beaten(figures.evaluation)):
         said.remove(winner)
         said.insert(0, winner)
