@@ -269,7 +269,8 @@ class Workflow:
         run, recipe = self.run, child_recipe(self.recipe)
         chosen, left_out = parts(run, self.recipe, shares_of(self.recipe))
         labels = list(read_json(run.path("data/audit.json"))["labels"])
-        test, features, points = test_rows(run, self.recipe, labels, "test"), {}, []
+        test, points = test_rows(run, self.recipe, labels, "test"), []
+        features: dict[int, Any] = {}
         whole = read_json(run.path("data/audit.json"))["splits"]["train"]["rows"]
         for share in left_out:
             run.say(
@@ -290,8 +291,7 @@ class Workflow:
                     answers = ChildAnswers(target, recipe, labels, stop, features)
                     points.append(point_of(answers, test, part.share, part.rows))
         with StopSignal() as stop:
-            answers = Answers(run, self.recipe, labels, stop)
-            points.append(point_of(answers, test, 1.0, whole))
+            points.append(point_of(Answers(run, self.recipe, labels, stop), test, 1.0, whole))
         write_json(run.path("learning_curve.json"), curve(self.recipe, points, left_out, test))
 
     def _at_work(self, stage: Stage) -> Callable[[], None]:

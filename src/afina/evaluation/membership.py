@@ -37,7 +37,7 @@ def membership_lines(
         losses: by model. groups: of the training rows and of the unseen ones.
     """
     first = next(iter(losses.values()))
-    samples = [Sample(len(part), own) for part, own in zip(first, groups, strict=True)]
+    of_train, of_unseen = (Sample(len(part), own) for part, own in zip(first, groups, strict=True))
 
     def value(model: str, a: Array, b: Array) -> float:
         train, unseen = losses[model]
@@ -50,22 +50,22 @@ def membership_lines(
             "auc": number(found),
             "ci95": [number(interval.low), number(interval.high)],
             "method": interval.method,
-            "n_train": samples[0].count,
-            "n_unseen": samples[1].count,
+            "n_train": of_train.count,
+            "n_unseen": of_unseen.count,
             "groups_train": group_count(groups[0]),
             "groups_unseen": group_count(groups[1]),
         }
 
-    whole = np.arange(samples[0].count), np.arange(samples[1].count)
+    whole = np.arange(of_train.count), np.arange(of_unseen.count)
     lines = []
     for model in losses:
-        interval = two_sample_bootstrap(lambda a, b, m=model: value(m, a, b), *samples, seed)  # type: ignore[misc]
+        interval = two_sample_bootstrap(lambda a, b, m=model: value(m, a, b), of_train, of_unseen, seed)  # type: ignore[misc]
         lines.append(line(model, value(model, *whole), interval))
     if {"tuned", "base"} <= losses.keys():
 
         def difference(a: Array, b: Array) -> float:
             return value("tuned", a, b) - value("base", a, b)
 
-        interval = two_sample_bootstrap(difference, *samples, seed)
+        interval = two_sample_bootstrap(difference, of_train, of_unseen, seed)
         lines.append(line("tuned_minus_base", difference(*whole), interval))
     return lines

@@ -75,30 +75,33 @@ def memorisation(answers: Answers, most: int) -> dict[str, Any]:
     }
     if min(len(part.rows) for part, _passages in sets.values()) < FEWEST_ROWS:
         return found
-    told = {
-        model: {name: _told(answers, model, *sets[name]) for name in ("train", "unseen")}
+    found_of = {
+        model: {name: told(answers, model, *sets[name]) for name in ("train", "unseen")}
         for model in MODELS
     }
     tests = sets["train"][0], sets["unseen"][0]
     seed = answers.recipe.seed
     for model in MODELS:
         for name, (test, _passages) in sets.items():
-            found["extraction"].append(_extraction(model, name, told[model][name], test, seed))
+            found["extraction"].append(_extraction(model, name, found_of[model][name], test, seed))
     for metric in ("extracted", "matching"):
         values = {
-            model: tuple(getattr(told[model][name], metric).astype(float) for name in sets)
+            model: tuple(getattr(found_of[model][name], metric).astype(float) for name in sets)
             for model in MODELS
         }
         found["differences"] += _differences(metric, values, tests, seed)
         answers.stop.check()
     if answers.recipe.task.kind == "classify":
-        losses = {model: (told[model]["train"].losses, told[model]["unseen"].losses) for model in MODELS}
+        losses = {
+            model: (found_of[model]["train"].losses, found_of[model]["unseen"].losses)
+            for model in MODELS
+        }
         found["membership"] = membership_lines("text", losses, (tests[0].groups, tests[1].groups), seed)
     found["learned_by_heart"] = _is_learned(found["differences"])
     return found
 
 
-def _told(answers: Answers, model: str, test: TestRows, passages: list[Passage]) -> Told:
+def told(answers: Answers, model: str, test: TestRows, passages: list[Passage]) -> Told:
     """What a model wrote, from its file where that is there."""
     path = answers.run.path(f"predictions/{test.name}/{model}.continued.parquet")
     if not path.exists():
@@ -147,17 +150,17 @@ def _whole(passage: Passage) -> Encoded:
     return Encoded(ids, [False] + [True] * (len(ids) - 1))
 
 
-def _extraction(model: str, name: str, told: Told, test: TestRows, seed: int) -> dict[str, Any]:
+def _extraction(model: str, name: str, one: Told, test: TestRows, seed: int) -> dict[str, Any]:
     """A model's figures on one set. Wilson's interval of a share of single rows."""
-    count, hits = len(test.rows), int(told.extracted.sum())
+    count, hits = len(test.rows), int(one.extracted.sum())
     extracted = by_row = wilson(hits, count)
     if test.groups is not None:
         extracted = bootstrap(
-            lambda rows: float(told.extracted[rows].mean()), count, test.groups, seed, by_row
+            lambda rows: float(one.extracted[rows].mean()), count, test.groups, seed, by_row
         )
         if extracted.method == "none":
             extracted = one_group(by_row) if group_count(test.groups) == 1 else by_row
-    matching = bootstrap(lambda rows: float(told.matching[rows].mean()), count, test.groups, seed)
+    matching = bootstrap(lambda rows: float(one.matching[rows].mean()), count, test.groups, seed)
     return {
         "model": model,
         "rows": name,
@@ -167,11 +170,11 @@ def _extraction(model: str, name: str, told: Told, test: TestRows, seed: int) ->
         "extracted": hits / count,
         "extracted_ci95": [number(extracted.low), number(extracted.high)],
         "extracted_method": extracted.method,
-        "matching": float(told.matching.mean()),
+        "matching": float(one.matching.mean()),
         "matching_ci95": [number(matching.low), number(matching.high)],
         "matching_method": matching.method,
-        "longest_run_tokens": int(told.runs.max()),
-        "mean_run_tokens": float(told.runs.mean()),
+        "longest_run_tokens": int(one.runs.max()),
+        "mean_run_tokens": float(one.runs.mean()),
     }
 
 
@@ -179,7 +182,7 @@ def _differences(
     metric: str, values: dict[str, Any], tests: tuple[TestRows, TestRows], seed: int
 ) -> list[dict[str, Any]]:
     """Training rows minus unseen ones, of each model, and that of tuned minus that of base."""
-    samples = [Sample(len(test.rows), test.groups) for test in tests]
+    of_train, of_unseen = (Sample(len(test.rows), test.groups) for test in tests)
     grouped = any(test.groups is not None for test in tests)
 
     def difference(model: str, a: Array, b: Array) -> float:
@@ -191,10 +194,10 @@ def _differences(
             return difference(name, a, b)
         return difference("tuned", a, b) - difference("base", a, b)
 
-    whole = np.arange(samples[0].count), np.arange(samples[1].count)
+    whole = np.arange(of_train.count), np.arange(of_unseen.count)
     lines = []
     for name in ("base", "tuned", "tuned_minus_base"):
-        interval = two_sample_bootstrap(lambda a, b, n=name: of(n, a, b), *samples, seed)  # type: ignore[misc]
+        interval = two_sample_bootstrap(lambda a, b, n=name: of(n, a, b), of_train, of_unseen, seed)  # type: ignore[misc]
         if metric == "extracted" and name in values and (not grouped or interval.method == "none"):
             interval = _newcombe(values[name], tests)
         lines.append(

@@ -111,7 +111,7 @@ def _compared(answers: Answers, unseen: list[Row], most: int, names: tuple[str, 
         set_of(answers.recipe, answers.labels, f"{FOLDER}/{part}", rows)
         for part, rows in zip(names, chosen, strict=True)
     ]
-    return Compared(*sets, of_train=len(trained), of_unseen=len(unseen))
+    return Compared(sets[0], sets[1], len(trained), len(unseen))
 
 
 def _draw(rows: list[Row], count: int, seed: list[int]) -> list[Row]:

@@ -184,10 +184,10 @@ def _chart(points: list[dict[str, Any]], models: list[str], metric: str, languag
         for end in (point["value"], *(ends_of(point["ci95"]) or ()))
         if point["model"] == "tuned" or end == point["value"]
     ]
-    low, high = min(ends), max(ends)
+    low, high = float(min(ends)), float(max(ends))
     margin = 0.08 * (high - low) or 0.1 * abs(high) or 1.0
     low, high = (max(0.0, low - margin) if low >= 0 else low - margin), high + margin
-    most = max(point["rows"] for point in points)
+    most = float(max(point["rows"] for point in points))
 
     def across(rows: float) -> float:
         return 100 * rows / most
