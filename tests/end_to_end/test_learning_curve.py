@@ -1,4 +1,4 @@
-"""The learning curve of a tiny run: nested parts, the same split, interrupted and gone on with, cleaned."""
+"""The learning curve of a tiny run: nested parts, the same split, interruptions, cleaning."""
 
 from __future__ import annotations
 
@@ -10,13 +10,16 @@ import numpy as np
 import pytest
 
 import afina.inference.engine as engine
+from afina.cli.overfitting_lines import overfitting_lines
 from afina.cli.runs import leftovers, remove
 from afina.data.table import read_rows
 from afina.errors import Interrupted
 from afina.evaluation.answers import TestRows
 from afina.evaluation.learning_curve import Point, curve
 from afina.evaluation.score import Measured, label_answers, label_metric
+from afina.reports import write_report
 from afina.reports.learning_curve import curve_view
+from afina.run_result import result_of
 from afina.runs.children import ChildRun
 from afina.runs.folder import list_runs
 from afina.runs.spending import entries_of
@@ -114,6 +117,30 @@ def test_the_same_recipe_gives_the_same_children(drawn, llama3, monkeypatch) -> 
         adapter_hash(one) for one in children(drawn["run"])
     ]
     assert value(run, "learning_curve.json") == value(drawn["run"], "learning_curve.json")
+
+
+@pytest.mark.parametrize(
+    ("language", "said"),
+    [
+        ("en", ("Has it learned by heart?", "Would more data help?", "training rows")),
+        ("es", ("¿Aprendió de memoria?", "¿Ayudarían más datos?", "filas de entrenamiento")),
+    ],
+)
+def test_the_report_draws_it(drawn, language, said) -> None:
+    text = write_report(drawn["run"], language).read_text(encoding="utf-8")
+    for words in said:
+        assert words in text
+    drawing = text[text.index('id="learning"') :]
+    assert drawing.index("<polyline") < drawing.index('id="models"')
+    for row in read_rows(drawn["run"].path("data/train.parquet")):
+        assert row.text not in text
+
+
+def test_the_terminal_says_it(drawn) -> None:
+    lines = "\n".join(overfitting_lines(result_of(drawn["run"], True)))
+    assert "learned by heart?" in lines
+    assert "more data?" in lines
+    assert "40 rows: tuned" in lines
 
 
 def test_cleaning_takes_the_children_of_a_curve_that_is_drawn(drawn) -> None:
