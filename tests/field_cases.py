@@ -115,6 +115,12 @@ def written(run: Run) -> list[str]:
     return read_column(run.path("predictions/test/base.written.parquet"), "said")
 
 
+def asked_to_go_on(run: Run) -> list[int]:
+    """How many rows the models were asked to go on with."""
+    found = value(run, "evaluation.json")["overfitting"]["memorisation"] or {}
+    return [line["n"] for line in found.get("extraction", [])]
+
+
 def price(name: str) -> Look:
     """What a run's time costs, or in what."""
 
@@ -579,6 +585,19 @@ FIELDS: dict[str, Case] = {
         "evaluate.compare=[]", "evaluate.compare=[nobody@1]", measured("model"), "evaluate", FEW
     ),
     "evaluate.bits": Case("evaluate.bits=[]", "evaluate.bits=[8]", measured("model"), "evaluate", FEW),
+    "evaluate.memorisation_rows": Case(
+        "evaluate.memorisation_rows=0",
+        "evaluate.memorisation_rows=5",
+        asked_to_go_on,
+        "evaluate",
+    ),
+    "evaluate.learning_curve": Case(
+        "evaluate.learning_curve=[0.5]",
+        "evaluate.learning_curve=[0.25]",
+        lambda run: sorted({point["rows"] for point in value(run, "learning_curve.json")["points"]}),
+        "curve",
+        SHORT,
+    ),
     "gate.metric": Case(
         gate(metric="accuracy", min=0.1), gate(metric="recall", min=0.1), checks("name"), "gate"
     ),
@@ -626,6 +645,12 @@ FIELDS: dict[str, Case] = {
         checks("limit"),
         "gate",
         ("evaluate.slices=[half, third]", *BY_HALF),
+    ),
+    "gate.max_train_gap": Case(
+        gate(metric="accuracy", max_train_gap=1.0),
+        gate(metric="accuracy", max_train_gap=0.0),
+        checks("limit"),
+        "gate",
     ),
     "gate.undecided": Case(
         gate(metric="accuracy", min=0.8, undecided="fail"),

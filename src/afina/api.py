@@ -103,13 +103,23 @@ def train(
 def evaluate(
     recipe: str | Path,
     *,
+    learning_curve: bool = False,
     runs: str = "runs",
     overrides: list[str] | None = None,
     say: Say = _silent,
     progress: Say = _silent,
 ) -> RunResult:
-    """The evaluate stage, and those before it if they are needed."""
-    return _stage("evaluate", recipe, runs, overrides, None, say, progress)
+    """The evaluate stage, and those before it if they are needed.
+
+    Args:
+        learning_curve: also train on 25 and 50 % of the rows, or on evaluate.learning_curve, which asks
+            for the same; `learning_curve` of the result is what came of it.
+    """
+    with working(recipe, runs, overrides, None, say, progress) as workflow:
+        worked = workflow.do("evaluate")
+        if learning_curve or workflow.recipe.evaluate.learning_curve:
+            worked |= workflow.do("curve")
+    return result_of(workflow.run, worked)
 
 
 def ask_suites(

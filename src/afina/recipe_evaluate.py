@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from afina.language import _
 from afina.metric_names import METRICS
@@ -72,6 +72,28 @@ class Evaluate(Section):
         description="The tuned model on a base of 8 or 4 bits (bitsandbytes) beside itself, as "
         "tuned_8bit and tuned_4bit: what holding it so costs.",
     )
+    memorisation_rows: int = Field(
+        50,
+        ge=0,
+        le=100_000,
+        description="How many training rows, and as many others, base and tuned model are asked to go "
+        "on with word for word, to see what was learned by heart; 0 asks none.",
+    )
+    learning_curve: list[Annotated[float, Field(gt=0, le=1)]] = Field(
+        default_factory=list,
+        description="Shares of the training rows that are trained on again, to see whether more data "
+        "would help: [0.25, 0.5, 1]. 1 is the run itself. Each share costs its share of the "
+        "training; `afina evaluate RUN --learning-curve` does the same for a run without it.",
+    )
+
+    @field_validator("learning_curve")
+    @classmethod
+    def _shares_in_order(cls, value: list[float]) -> list[float]:
+        if value and (sorted(set(value)) != value or value[0] == 1):
+            raise ValueError(
+                _("give shares that rise, the first of them below 1, for example [0.25, 0.5, 1]")
+            )
+        return value
 
 
 class Limit(Section):
@@ -103,6 +125,12 @@ class Limit(Section):
         description="The metric may differ by at most this between the best and the worst value of "
         "`by`.",
     )
+    max_train_gap: float | None = Field(
+        None,
+        ge=0,
+        description="The tuned model may be better by at most this on training rows than on validation "
+        "rows: accuracy, macro_f1 or perplexity.",
+    )
     max: float | None = Field(None, description="The metric may be at most this.")
     min: float | None = Field(None, description="The metric must be at least this.")
     undecided: Literal["fail", "warn"] = Field(
@@ -111,12 +139,12 @@ class Limit(Section):
 
     @model_validator(mode="after")
     def _one_limit(self) -> Self:
-        kinds = ("min_gain", "max", "min", "max_gap")
+        kinds = ("min_gain", "max", "min", "max_gap", "max_train_gap")
         given = [name for name in kinds if getattr(self, name) is not None]
         if len(given) != 1:
             raise ValueError(
-                _("give exactly one of min_gain, max, min, max_gap; found: {found}").format(
-                    found=", ".join(given) or _("none")
+                _("give exactly one of {kinds}; found: {found}").format(
+                    kinds=", ".join(kinds), found=", ".join(given) or _("none")
                 )
             )
         if (self.min_gain is not None) != (self.against is not None):

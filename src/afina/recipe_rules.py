@@ -151,6 +151,18 @@ def _unmeasured_model(recipe: Recipe, limit: Limit, models: set[str]) -> str | N
     return None
 
 
+def _train_gap_fault(recipe: Recipe, limit: Limit) -> str | None:
+    """Why a limit on the gap to training rows can never be decided; None when it can."""
+    known = ("accuracy", "macro_f1") if recipe.task.kind == "classify" else ("perplexity",)
+    if limit.metric not in known:
+        return _("max_train_gap is measured in {known}, not in {metric}").format(
+            known=", ".join(known), metric=limit.metric
+        )
+    if limit.model != "tuned":
+        return _("max_train_gap is about the tuned model")
+    return None
+
+
 def _limit_fault(recipe: Recipe, limit: Limit) -> str | None:
     """Why a limit of the gate can never be decided; None when it can."""
     sets = ["test", *(test.name for test in recipe.data.test)]
@@ -163,6 +175,8 @@ def _limit_fault(recipe: Recipe, limit: Limit) -> str | None:
     fault = _out_of_range(limit)
     if fault:
         return fault
+    if limit.max_train_gap is not None:
+        return _train_gap_fault(recipe, limit)
     task, metrics = recipe.task, recipe.evaluate.metrics
     if limit.metric not in (AUTO_METRICS[task.kind] if metrics == "auto" else metrics):
         return _("{metric} is not in evaluate.metrics").format(metric=limit.metric)

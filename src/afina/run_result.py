@@ -22,6 +22,7 @@ class RunResult:
             empty before that stage is done.
         report: the report's path; None before it is written.
         release: the folder with adapter, head and inference.json.
+        learning_curve: the value of learning_curve.json; empty when no curve was asked for.
     """
 
     name: str
@@ -34,6 +35,7 @@ class RunResult:
     training: dict[str, Any]
     report: Path | None
     release: Path
+    learning_curve: dict[str, Any]
 
     def value(self, metric: str, model: str = "tuned", test_set: str = "test") -> float:
         """One measured value. Raises KeyError when it was not measured."""
@@ -63,4 +65,5 @@ def result_of(target: Run, worked: bool) -> RunResult:
         training=value("train.json"),
         report=page if page.exists() else None,
         release=target.path("release"),
+        learning_curve=value("learning_curve.json"),
     )

@@ -9,6 +9,16 @@ from typing import Any
 
 from afina.data.prepare import prepare
 from afina.data.sources import source_hash
+from afina.evaluation.answers import Answers, test_rows
+from afina.evaluation.curve_children import (
+    NAME,
+    ChildAnswers,
+    child_recipe,
+    data_stage,
+    parts,
+    shares_of,
+)
+from afina.evaluation.learning_curve import curve, point_of
 from afina.evaluation.limits import gate
 from afina.evaluation.measure import evaluate
 from afina.evaluation.others import compared_keys, require_further
@@ -18,8 +28,10 @@ from afina.models.tokenizer import Tokens, load_tokens
 from afina.recipe import Recipe
 from afina.releases.stage import release
 from afina.reports import write_report
-from afina.runs.files import read_json, sha256_of
+from afina.runs.children import child
+from afina.runs.files import read_json, sha256_of, write_json
 from afina.runs.folder import RUNNING, Run
+from afina.runs.signals import StopSignal
 from afina.runs.spending import Meter
 from afina.runs.spot import SpotWatch
 from afina.runs.stages import Stage, do, forget, is_done, stage_key
@@ -70,6 +82,7 @@ class Workflow:
             "train": self._train_stage,
             "evaluate": self._evaluate_stage,
             "suites": self._suites_stage,
+            "curve": self._curve_stage,
             "gate": self._gate_stage,
             "release": self._release_stage,
             "report": self._report_stage,
@@ -142,7 +155,9 @@ class Workflow:
             after=("data", "train"),
             code=("evaluation", "metrics", "inference", "data/folds"),
             settings=lambda: {
-                "evaluate": recipe.evaluate.model_dump(mode="json", exclude={"suites"}),
+                "evaluate": recipe.evaluate.model_dump(
+                    mode="json", exclude={"suites", "learning_curve"}
+                ),
                 "compared": compared_keys(self.run, recipe),
                 "group_by": recipe.data.split.group_by,
                 "seed": recipe.seed,
@@ -164,6 +179,21 @@ class Workflow:
             },
             outputs=("suites.json", "suites"),
             work=lambda: _nothing(measure_suites(self.run, recipe)),
+        )
+
+    def _curve_stage(self) -> Stage:
+        recipe = self.recipe
+        return Stage(
+            "curve",
+            after=("data", "train", "evaluate"),
+            code=("data/parts", "evaluation", "metrics"),
+            settings=lambda: {
+                "shares": shares_of(recipe),
+                "group_by": recipe.data.split.group_by,
+                "seed": recipe.seed,
+            },
+            outputs=("learning_curve.json",),
+            work=self._curve,
         )
 
     def _gate_stage(self) -> Stage:
@@ -189,6 +219,7 @@ class Workflow:
     def _report_stage(self, language: str = "", reveal: bool | None = None) -> Stage:
         language = language or self.language or current()
         reveal = self.reveal if reveal is None else reveal
+        drawn = self.run.path("learning_curve.json")
         return Stage(
             "report",
             after=("data", "train", "evaluate", "gate"),
@@ -198,6 +229,7 @@ class Workflow:
                 "reveal": reveal,
                 "suites": self._suites_hash(),
                 "budget": self.recipe.train.budget.model_dump(mode="json"),
+                "curve": sha256_of(drawn) if drawn.exists() else None,
             },
             outputs=("report.html",),
             work=lambda: _nothing(write_report(self.run, language, reveal)),
@@ -259,6 +291,39 @@ class Workflow:
         with self.tracking.live():
             train(self.run, self.recipe, self.base, self.tokens)
 
+    def _curve(self) -> None:
+        """Trains the recipe on parts of the rows, in runs of their own that go on where they stopped.
+
+        Their stages are done beside this run's meter: their time is this run's, and so is its budget.
+        """
+        run, recipe = self.run, child_recipe(self.recipe)
+        chosen, left_out = parts(run, self.recipe, shares_of(self.recipe))
+        labels = list(read_json(run.path("data/audit.json"))["labels"])
+        test, points = test_rows(run, self.recipe, labels, "test"), []
+        features: dict[int, Any] = {}
+        whole = read_json(run.path("data/audit.json"))["splits"]["train"]["rows"]
+        for share in left_out:
+            run.say(
+                _("learning curve: {share:.0%} of the rows is no part of its own").format(share=share)
+            )
+        for part in chosen:
+            with child(run, NAME, part.rows, recipe) as target:
+                run.say(
+                    _("learning curve: trained on {rows:,} of {all:,} rows").format(
+                        rows=part.rows, all=whole
+                    )
+                )
+                flow = Workflow(target, recipe)
+                flow.__dict__.update(base=self.base, tokens=self.tokens)
+                do(target, data_stage(run, target, recipe, part, self.tokens))
+                do(target, flow.stage("train"), trust=True)
+                with StopSignal() as stop:
+                    answers = ChildAnswers(target, recipe, labels, stop, features)
+                    points.append(point_of(answers, test, part.share, part.rows))
+        with StopSignal() as stop:
+            points.append(point_of(Answers(run, self.recipe, labels, stop), test, 1.0, whole))
+        write_json(run.path("learning_curve.json"), curve(self.recipe, points, left_out, test))
+
     def _at_work(self, stage: Stage) -> Callable[[], None]:
         """A stage's work with its time on the run's meter and an ear for the cloud's notices."""
 
@@ -287,6 +352,8 @@ class Workflow:
             worked |= self.do("release")
         else:
             forget(self.run, self.stage("release"))
+        if self.recipe.evaluate.learning_curve:
+            worked |= self.do("curve")
         return (not self._report_stands() and self.do("report")) or worked
 
     def _report_stands(self, revealed: tuple[bool, ...] = (False, True)) -> bool:

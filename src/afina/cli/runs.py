@@ -146,8 +146,8 @@ def clean(
 def leftovers(runs: str) -> list[tuple[Path, int]]:
     """What no run needs any more, with its size in bytes; runs that a process works on are left alone.
 
-    Checkpoints of runs that are trained, half-written files, run folders that are empty, and runs
-    without any stage that is done.
+    Checkpoints of runs that are trained, the models of a learning curve that is drawn, half-written
+    files, run folders that are empty, and runs without any stage that is done.
     Raises AfinaError for a URI.
     """
     from afina.errors import AfinaError
@@ -171,6 +171,8 @@ def _leftovers_of(run: Run) -> list[Path]:
     if not files or _is_fruitless(run):
         return [run.root]
     paths = [run.path("checkpoints")] if _is_trained(run) and run.path("checkpoints").is_dir() else []
+    if _has_curve(run) and run.path("children/learning_curve").is_dir():
+        paths.append(run.path("children/learning_curve"))  # learning_curve.json says what came of them
     for pattern in (".*.part", ".*.old"):
         for path in sorted(run.root.rglob(pattern)):
             if not any(path.is_relative_to(taken) for taken in paths):
@@ -187,6 +189,17 @@ def _is_trained(run: Run) -> bool:
         outputs = (state_of(run, "train") or {}).get("outputs", {})
         kept = any(str(name).startswith("checkpoints/") for name in outputs)
         return is_done(run, "train") and not kept
+    except (AfinaError, OSError, KeyError, TypeError, AttributeError):
+        return False
+
+
+def _has_curve(run: Run) -> bool:
+    """Whether the learning curve is done, so that nothing goes on from its models."""
+    from afina.errors import AfinaError
+    from afina.runs.stages import is_done
+
+    try:
+        return is_done(run, "curve")
     except (AfinaError, OSError, KeyError, TypeError, AttributeError):
         return False
 

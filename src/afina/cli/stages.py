@@ -44,7 +44,7 @@ def add_to(app: typer.Typer) -> None:
     )(train)
     app.command(
         help=_("Measure base, probe, tuned model and baseline on the test sets."),
-        epilog=_("Example: afina evaluate phishing"),
+        epilog=_("Example: afina evaluate phishing --learning-curve"),
     )(evaluate)
     app.command(
         help=_("Decide whether the model keeps to the recipe's limits; exit code 1 when it does not."),
@@ -86,11 +86,18 @@ def evaluate(
     target: Target,
     set_: SetOption = None,
     runs: RunsOption = "runs",
+    learning_curve: Annotated[
+        bool,
+        typer.Option(
+            "--learning-curve",
+            help=_("Also train on 25 and 50 % of the rows, to see whether more data would help."),
+        ),
+    ] = False,
     json: JsonOption = False,
     lang: LangOption = None,
 ) -> int:
     """Measure base, probe, tuned model and baseline on the test sets."""
-    return _do("evaluate", target, set_, runs, json, lang)
+    return _do("evaluate", target, set_, runs, json, lang, learning_curve=learning_curve)
 
 
 def gate(
@@ -178,12 +185,14 @@ def result_value(result: RunResult) -> dict[str, Any]:
         "passed": result.passed,
         "report": str(result.report) if result.report else None,
         "evaluation": result.evaluation,
+        "learning_curve": result.learning_curve,
         "training": {name: value for name, value in result.training.items() if name != "samples"},
     }
 
 
 def _print(verb: str, result: RunResult) -> None:
     from afina.cli.figures import figure_lines, gate_lines, verdict_lines
+    from afina.cli.overfitting_lines import overfitting_lines
 
     if not result.did_work:
         print(_("nothing to do: everything was done already"))
@@ -191,7 +200,7 @@ def _print(verb: str, result: RunResult) -> None:
         for line in verdict_lines(result):
             print(line)
     if verb in ("run", "evaluate", "report"):
-        for line in figure_lines(result):
+        for line in [*figure_lines(result), *overfitting_lines(result)]:
             print(line)
     if verb in ("run", "gate", "release"):
         for line in gate_lines(result):

@@ -138,6 +138,11 @@ def estimate_recipe(
         say(_("trying the parts of the evaluation"))
         parts |= {"train": training.seconds, "evaluate": rehearse_evaluation(run, recipe)}
     stages |= {stage: sum(parts[stage].values()) for stage in ("train", "evaluate")}
+    smaller = [share for share in recipe.evaluate.learning_curve if share < 1]
+    if smaller:
+        asking = parts["evaluate"]["asking"] * len(smaller)
+        parts["curve"] = {"training": sum(smaller) * stages["train"], "asking": asking}
+        stages["curve"] = sum(parts["curve"].values())
     hours = sum(stages.values()) / 3600
     gpu_hours = sum(stages[stage] / 3600 * gpus_in_use(stage) for stage in stages)
     cost = hours * price.per_hour if price else None

@@ -8,10 +8,14 @@ from typing import Any
 import numpy as np
 
 from afina.data.chat import encode_row
+from afina.data.table import read_rows
 from afina.estimates.further import further_seconds
 from afina.estimates.training import Batch, batches_of, carried_over, spread, took
-from afina.evaluation.answers import Answers, TestRows, test_rows
+from afina.evaluation.answers import Answers, TestRows, set_of, test_rows
 from afina.evaluation.measure import empty_report, measure_set, written_metrics
+from afina.evaluation.memorisation import MODELS, told
+from afina.evaluation.passages import passage_of
+from afina.evaluation.seen import MOST_ROWS as SEEN_ROWS
 from afina.evaluation.written import part_of
 from afina.recipe import Recipe
 from afina.runs.files import read_json
@@ -21,6 +25,7 @@ from afina.runs.signals import StopSignal
 Array = np.ndarray[Any, np.dtype[Any]]
 BATCHES = 3  # timed for each model
 TOKENS = 4096  # padded tokens of one batch when a model is asked
+FEW_PASSAGES = 16  # rows that are gone on with here
 MOST_ROWS = 2000  # rows that the statistics are done on here; their time grows with the rows
 
 
@@ -69,6 +74,7 @@ def rehearse(run: Run, recipe: Recipe) -> dict[str, float]:
         seconds |= further_seconds(answers, tests, asked["tuned"])
         if written_metrics(recipe):
             seconds["writing"] = sum(_writing(answers, tests, model) for model in answers.models())
+        seconds["overfitting"] = _overfitting(answers)
         invented = _Invented(run, recipe, labels, stop)
         for test in tests:
             seconds["statistics"] += _statistics(invented, test, positive, stop)
@@ -93,6 +99,33 @@ def _asking(answers: Answers, tests: list[TestRows], model: str) -> float:
                 rates.append((batch, took(lambda p=part: _ask(answers, model, p))))  # type: ignore[misc]
         total += carried_over(plan, rates)
     return total
+
+
+def _overfitting(answers: Answers) -> float:
+    """Seconds of asking about training and validation rows, and of going on with some of them."""
+    recipe, labels = answers.recipe, answers.labels
+    train, validation = (
+        read_rows(answers.run.path(f"data/{name}.parquet")) for name in ("train", "validation")
+    )
+    count = min(SEEN_ROWS, len(train), len(validation))
+    sets = [
+        set_of(recipe, labels, name, rows[:count])
+        for name, rows in (("of_train", train), ("of_validation", validation))
+    ]
+    models = ("tuned",) if recipe.task.kind == "classify" else MODELS
+    total = sum(_asking(answers, sets, model) for model in models)
+    asked = min(recipe.evaluate.memorisation_rows, len(train))
+    few = [
+        (row, passage)
+        for row in train[: min(asked, FEW_PASSAGES)]
+        if (passage := passage_of(answers.engine.tokens, recipe, row)) is not None
+    ]
+    if not few:
+        return total
+    part = set_of(recipe, labels, "going_on", [row for row, _passage in few])
+    passages = [passage for _row, passage in few]
+    once = sum(took(lambda m=model: told(answers, m, part, passages)) for model in MODELS)  # type: ignore[misc]
+    return total + once * 2 * asked / len(few)
 
 
 def _writing(answers: Answers, tests: list[TestRows], model: str) -> float:

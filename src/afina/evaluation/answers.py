@@ -56,7 +56,11 @@ def test_rows(run: Run, recipe: Recipe, labels: list[str], name: str) -> TestRow
     """Reads a test set of a run; `test` and `validation` are the split's own."""
     split = name in ("test", "validation")
     path = f"data/{name}.parquet" if split else f"data/test_{name}.parquet"
-    rows = read_rows(run.path(path))
+    return set_of(recipe, labels, name, read_rows(run.path(path)))
+
+
+def set_of(recipe: Recipe, labels: list[str], name: str, rows: list[Row]) -> TestRows:
+    """Rows as a set to ask models about. The name is also the folder of the answers."""
     codes = {label: code for code, label in enumerate(labels)}
     truth = np.array([codes[str(row.label)] for row in rows] if labels else [], dtype=np.int64)
     column = recipe.data.split.group_by

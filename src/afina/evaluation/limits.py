@@ -35,6 +35,8 @@ def _check(limit: Limit, report: dict[str, Any]) -> dict[str, Any]:
         return _gain(limit, report)
     if limit.max_gap is not None:
         return _gap(limit, report)
+    if limit.max_train_gap is not None:
+        return _train_gap(limit, report)
     line = _find(report["results"], model=limit.model, set=limit.set, metric=limit.metric)
     low, high = (math.nan if bound is None else bound for bound in line["ci95"])
     bound = limit.max if limit.max is not None else limit.min
@@ -64,7 +66,7 @@ def _one_group_decides_nothing(
 ) -> dict[str, Any]:
     """A check with its number of groups; undecided with fewer than 2, for the claim is about others."""
     groups = report.get("sets", {}).get(limit.set, {}).get("groups")
-    if groups is None or groups > 1:
+    if groups is None or groups > 1 or limit.max_train_gap is not None:
         return {**check, "groups": groups}
     why = _("all rows are of one group: they say nothing about other groups")
     return {**check, "groups": groups, "verdict": "undecided", "rows_needed": None, "why": why}
@@ -126,6 +128,35 @@ def _gap(limit: Limit, report: dict[str, Any]) -> dict[str, Any]:
         "verdict": verdict,
         "rows_needed": None,
         "why": _why(verdict, None),
+    }
+
+
+def _train_gap(limit: Limit, report: dict[str, Any]) -> dict[str, Any]:
+    """How much better the model is on training rows: its interval's high end must keep to the limit."""
+    lines = report.get("overfitting", {}).get("gap", [])
+    line = next((g for g in lines if g["metric"] == limit.metric), None)
+    if line is None:
+        raise AfinaError(
+            _("gate: the gap to training rows in {metric} was not measured").format(metric=limit.metric),
+            fix=_("evaluate again: afina evaluate RUN"),
+        )
+    low, high = (math.nan if bound is None else bound for bound in line["ci95"])
+    most = limit.max_train_gap
+    assert most is not None
+    verdict = "pass" if high <= most else "fail" if low > most else "undecided"
+    why = _why(verdict, None)
+    if 1 in (line["groups_train"], line["groups_validation"]):
+        verdict, why = "undecided", _("all rows are of one group: they say nothing about other groups")
+    return {
+        "name": _("gap in {metric} of {model} between training and validation rows").format(
+            metric=limit.metric, model=limit.model
+        ),
+        "limit": _("at most {bound:g}").format(bound=most),
+        "value": line["gap"],
+        "ci95": line["ci95"],
+        "verdict": verdict,
+        "rows_needed": None,
+        "why": why,
     }
 
 

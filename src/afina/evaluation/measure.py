@@ -15,6 +15,7 @@ from afina.evaluation.false_alarms import false_alarms
 from afina.evaluation.further import further_models
 from afina.evaluation.left_out import measure_left_out
 from afina.evaluation.others import OtherModel, enough_rows, say_what_was_seen
+from afina.evaluation.overfitting import overfitting
 from afina.evaluation.score import (
     LABEL_COLUMNS,
     Measured,
@@ -57,6 +58,7 @@ def evaluate(run: Run, recipe: Recipe) -> dict[str, Any]:
             report["prompts"] = answers.further["prompted"].report()  # type: ignore[attr-defined]
         if recipe.evaluate.leave_out is not None:
             measure_left_out(report, answers, positive, stop)
+        report["overfitting"] = overfitting(answers)
     write_json(run.path("evaluation.json"), report)
     return report
 

@@ -125,6 +125,7 @@ class Evaluation:
     left_out_folds: dict[str, Any] | None
     prompts: list[dict[str, Any]] = field(default_factory=list)
     compared: list[dict[str, Any]] = field(default_factory=list)
+    overfitting: dict[str, Any] | None = None
 
     @property
     def main_metric(self) -> str:
@@ -197,6 +198,7 @@ class Figures:
     evaluation: Evaluation | None
     gate: Gate | None
     spent: Spent | None = None
+    learning_curve: dict[str, Any] | None = None
 
 
 def collect(run: Run) -> Figures:
@@ -222,6 +224,7 @@ def collect(run: Run) -> Figures:
         evaluation=_evaluation(evaluation, recipe.task.kind) if evaluation else None,
         gate=_gate(gate) if gate else None,
         spent=_spent(run, recipe),
+        learning_curve=_json_or_none(run.path("learning_curve.json")),
     )
 
 
@@ -282,6 +285,7 @@ def _evaluation(value: dict[str, Any], kind: str) -> Evaluation:
         left_out_folds=value.get("left_out_folds"),
         prompts=list(value.get("prompts") or []),
         compared=list(value.get("compared") or []),
+        overfitting=value.get("overfitting"),
     )
 
 

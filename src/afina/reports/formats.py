@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from afina.language import _
@@ -53,6 +54,13 @@ def interval(ends: Interval | None, language: str, digits: int = 3) -> str:
     return _("{low} to {high}", language).format(
         low=number(ends[0], digits), high=number(ends[1], digits)
     )
+
+
+def ends_of(pair: Sequence[float | None] | None) -> Interval | None:
+    """Both ends of an interval as JSON keeps them; None where one is missing."""
+    if not pair or pair[0] is None or pair[1] is None:
+        return None
+    return float(pair[0]), float(pair[1])
 
 
 def duration(seconds: float | None) -> str:

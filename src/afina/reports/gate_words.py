@@ -51,6 +51,13 @@ def _name(limit: Limit, language: str) -> str:
                 set=split_name(limit.set, language),
             )
         )
+    if limit.max_train_gap is not None:
+        name = _("gap in {metric} of {model} between training and validation rows", language)
+        return capital(
+            name.format(
+                metric=metric_name(limit.metric, language), model=model_phrase(limit.model, language)
+            )
+        )
     name = _("{metric} of {model}, set “{set}”", language).format(
         metric=metric_name(limit.metric, language),
         model=model_phrase(limit.model, language),
@@ -66,7 +73,7 @@ def _limit(limit: Limit, language: str) -> str:
             return _("better than {model}", language).format(model=model)
         text = _("better than {model} by more than {gain}", language)
         return text.format(model=model, gain=f"{limit.min_gain:g}")
-    most = limit.max if limit.max_gap is None else limit.max_gap
+    most = next((m for m in (limit.max_gap, limit.max_train_gap) if m is not None), limit.max)
     if most is not None:
         return _("at most {value}", language).format(value=f"{most:g}")
     return _("at least {value}", language).format(value=f"{limit.min:g}")

@@ -21,6 +21,7 @@ def method_text(method: str, language: str) -> str:
         "bootstrap": _("bootstrap", language),
         "permutation": _("permutation", language),
         "Wilson score of each label's recall": _("Wilson score of each label's recall", language),
+        "Newcombe score": _("Newcombe score", language),
         "none": _("none", language),
     }
 

@@ -14,8 +14,10 @@ from markupsafe import Markup
 from afina.language import LANGUAGES, _
 from afina.reports import comparing, drawings, formats, tables, words
 from afina.reports.beside import prompt_rows
+from afina.reports.by_heart import by_heart
 from afina.reports.figures import Evaluation, Figures, collect
 from afina.reports.gate_words import check_rows
+from afina.reports.learning_curve import curve_view
 from afina.reports.left_out import left_out_view
 from afina.reports.method_words import method_text
 from afina.reports.mistakes import Mistakes, find_mistakes
@@ -109,6 +111,8 @@ def _render(
         verdict=build_verdict(figures, language),
         checks=check_rows(figures.gate, figures.recipe.gate, language),
         curves=drawings.curves(figures, language),
+        heart=by_heart(figures.evaluation.overfitting if figures.evaluation else None, language),
+        learning=curve_view(figures.learning_curve, language),
         sets=_sets(figures.evaluation, language),
         left_out=left_out_view(figures.evaluation, language),
         prompts=prompt_rows(figures.evaluation, language) if figures.evaluation else [],

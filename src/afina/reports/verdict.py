@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from afina.language import _
 from afina.metric_names import LOWER_IS_BETTER
 from afina.reports.beside import beside_statements
+from afina.reports.by_heart import warning
 from afina.reports.figures import Comparison, Evaluation, Figures, Gate, Result
 from afina.reports.formats import count, digits_of, interval, number, percent, signed
+from afina.reports.statements import BAD, GOOD, PLAIN, WARN, Statement
 from afina.reports.unknowns import unknowns
 from afina.reports.words import (
     QUANTISED,
@@ -18,16 +20,6 @@ from afina.reports.words import (
     model_phrase,
     rows_and_groups,
 )
-
-GOOD, BAD, WARN, PLAIN = "good", "bad", "warn", "plain"
-
-
-@dataclass(frozen=True)
-class Statement:
-    """One sentence or two, and how it is to be taken."""
-
-    tone: str
-    text: str
 
 
 @dataclass(frozen=True)
@@ -59,8 +51,9 @@ def build_verdict(figures: Figures, language: str) -> Verdict:
         return Verdict(missing, [gate], [], unknowns(figures, language))
     winner = winner_statement(figures.evaluation, language)
     gain = gain_statement(figures.evaluation, language)
+    heart = warning(figures.evaluation.overfitting, language)
     beside = [Statement(one.tone, one.text) for one in beside_statements(figures.evaluation, language)]
-    said = [statement for statement in (gate, winner, gain, *beside) if statement is not None]
+    said = [statement for statement in (gate, winner, gain, *beside, heart) if statement is not None]
     if winner is not None and (figures.gate is None or _beaten(figures.evaluation)):
         said.remove(winner)
         said.insert(0, winner)

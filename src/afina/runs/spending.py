@@ -29,7 +29,7 @@ SPENT_SCHEMA = "afina/spent/1"
 FILE = "spent.json"
 NOTE_SECONDS = 20.0
 # The stages that keep a GPU busy, where there is one.
-ON_THE_GPU = ("train", "evaluate")
+ON_THE_GPU = ("train", "evaluate", "curve")
 
 
 @dataclass(frozen=True)
