@@ -24,7 +24,7 @@ VARIANTS = (
     "{name: two, shots: 2}]"
 ).replace("MEANING", MEANING)
 SETTINGS = (
-    "data.max_length=240",
+    "data.max_length=400",
     "task.labels=[fruit, metal]",
     "train.epochs=0.2",
     "evaluate.baselines=[]",
