@@ -37,7 +37,8 @@ class Told:
 
     Attributes:
         extracted: whether each row was written whole; [rows]. matching: share of its tokens; [rows].
-        runs: longest common runs, in tokens; [rows]. losses: mean loss of a passage's tokens; [rows].
+        runs: longest common runs, in tokens; [rows]. losses: of a passage's tokens in the mean, of a
+            classifier's texts; [rows].
     """
 
     extracted: Array
@@ -121,17 +122,16 @@ def told(answers: Answers, model: str, test: TestRows, passages: list[Passage]) 
                 budget,
                 answers.stop.check,
             )
-            sums, counts = row_losses(
-                engine.model,
-                [_whole(passage) for passage in passages],
-                engine.tokens.pad,
-                budget,
-                answers.stop.check,
-            )
+            losses = [0.0] * len(passages)
+            if answers.recipe.task.kind == "classify":  # those of others are known from the gap's rows
+                pieces = [_whole(passage) for passage in passages]
+                pad, check = engine.tokens.pad, answers.stop.check
+                sums, counts = row_losses(engine.model, pieces, pad, budget, check)
+                losses = [total / count for total, count in zip(sums, counts, strict=True)]
         columns: dict[str, list[Any]] = {
             "id": [row.id for row in test.rows],
             "written": written,
-            "loss": [total / count for total, count in zip(sums, counts, strict=True)],
+            "loss": losses,
         }
         write_table(path, columns)
     written = read_column(path, "written")

@@ -51,17 +51,13 @@ def two_sample_bootstrap(
             undefined.
     """
     kinds = [known for s in (first, second) if (known := group_count(s.groups)) is not None]
-    by_row = _percentiles(metric, Sample(first.count), Sample(second.count), seed)
-    if not kinds:
-        found = by_row
-    elif min(kinds) == 1:
-        found = one_group(by_row)
-    else:
-        found = _percentiles(metric, first, second, seed)
-        if min(kinds) < ENOUGH_GROUPS:
-            found = joined(found, by_row)
-        elif not found.low < found.high:
-            found = by_row
+    found = _percentiles(metric, first, second, seed) if not kinds or min(kinds) > 1 else None
+    if found is None or (kinds and (min(kinds) < ENOUGH_GROUPS or not found.low < found.high)):
+        by_row = _percentiles(metric, Sample(first.count), Sample(second.count), seed)
+        if found is None:
+            found = one_group(by_row)
+        else:
+            found = joined(found, by_row) if min(kinds) < ENOUGH_GROUPS else by_row
     return found if found.low < found.high else Interval(math.nan, math.nan, "none")
 
 
