@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
+from afina.audits.audit import profile_rows
 from afina.data.prepare import prepare
 from afina.data.sources import source_hash
 from afina.evaluation.limits import gate
@@ -17,7 +19,7 @@ from afina.models.tokenizer import Tokens, load_tokens
 from afina.recipe import Recipe
 from afina.releases.stage import release
 from afina.reports import write_report
-from afina.runs.files import read_json
+from afina.runs.files import read_json, write_json
 from afina.runs.folder import RUNNING, Run
 from afina.runs.spending import Meter
 from afina.runs.spot import SpotWatch
@@ -25,7 +27,7 @@ from afina.runs.stages import Stage, do, forget, is_done, stage_key
 from afina.tracking import Tracking
 from afina.training.tune import train
 
-STAGES = ("data", "train", "evaluate", "gate", "release", "report")
+STAGES = ("data", "train", "evaluate", "gate", "release", "profile", "report")
 
 
 @dataclass
@@ -68,6 +70,7 @@ class Workflow:
             "evaluate": self._evaluate_stage,
             "gate": self._gate_stage,
             "release": self._release_stage,
+            "profile": self._profile_stage,
             "report": self._report_stage,
         }
         return stages[name]()
@@ -87,7 +90,7 @@ class Workflow:
         return Stage(
             "data",
             after=(),
-            code=("data", "models/tokenizer"),
+            code=("data", "models/tokenizer", *(("personal",) if data.personal == "mask" else ())),
             settings=lambda: {
                 **self._chosen(),
                 "data": data.model_dump(mode="json"),
@@ -166,12 +169,30 @@ class Workflow:
             work=lambda: release(self.run, self.recipe),
         )
 
+    def _profile_stage(self) -> Stage:
+        """What the training rows hold: nothing but the report reads it, so that training never waits."""
+        return Stage(
+            "profile",
+            after=("data",),
+            code=("audits", "personal"),
+            settings=lambda: {
+                "seed": self.recipe.seed,
+                "kind": self.recipe.task.kind,
+                "group_by": self.recipe.data.split.group_by,
+            },
+            outputs=("profile.json",),
+            work=self._profile,
+        )
+
+    def _profile(self) -> None:
+        write_json(self.run.path("profile.json"), profile_rows(self.run, self.recipe, self.run.say))
+
     def _report_stage(self, language: str = "", reveal: bool | None = None) -> Stage:
         language = language or self.language or current()
         reveal = self.reveal if reveal is None else reveal
         return Stage(
             "report",
-            after=("data", "train", "evaluate", "gate"),
+            after=("data", "train", "evaluate", "gate", "profile"),
             code=("reports", "language"),
             settings=lambda: {
                 "language": language,
@@ -189,6 +210,8 @@ class Workflow:
             self.run.say(_("{source}: {roles}").format(source=source, roles=shown))
         counts = ", ".join(f"{name} {part['rows']:,}" for name, part in audit["splits"].items())
         self.run.say(_("rows: {counts}").format(counts=counts))
+        if audit["personal"]["texts"] == "mask":
+            self.run.say(masked_line(audit))
         if audit["limit"]:
             before = audit["limit"]["train_before"] + audit["limit"]["validation_before"]
             after = audit["limit"]["train_after"] + audit["limit"]["validation_after"]
@@ -274,6 +297,17 @@ class Workflow:
     def passed(self) -> bool:
         """Whether the gate let the model through."""
         return bool(read_json(self.run.path("gate.json"))["passed"])
+
+
+def masked_line(audit: dict[str, Any]) -> str:
+    """How many pieces of personal data the data stage masked, by part and by kind."""
+    parts = {**audit["splits"], **audit["test_sets"]}
+    kinds = sum((Counter(part["masked"]) for part in parts.values()), Counter[str]())
+    return _("personal data masked: {pieces:,} pieces ({kinds}); rows: {rows}").format(
+        pieces=kinds.total(),
+        kinds=", ".join(f"{kind} {count:,}" for kind, count in kinds.most_common()) or "-",
+        rows=", ".join(f"{name} {part['masked_rows']:,}" for name, part in parts.items()),
+    )
 
 
 def _nothing(_value: Any) -> None:

@@ -193,6 +193,7 @@ class Figures:
     evaluation: Evaluation | None
     gate: Gate | None
     spent: Spent | None = None
+    profile: dict[str, Any] | None = None
 
 
 def collect(run: Run) -> Figures:
@@ -218,6 +219,7 @@ def collect(run: Run) -> Figures:
         evaluation=_evaluation(evaluation, recipe.task.kind) if evaluation else None,
         gate=_gate(gate) if gate else None,
         spent=_spent(run, recipe),
+        profile=_json_or_none(run.path("profile.json")),
     )
 
 

@@ -17,6 +17,7 @@ from afina.reports.figures import Evaluation, Figures, collect
 from afina.reports.gate_words import check_rows
 from afina.reports.method_words import method_text
 from afina.reports.mistakes import Mistakes, find_mistakes
+from afina.reports.profile import profile_view
 from afina.reports.rates import LabelRow, label_rows, rate_drawings
 from afina.reports.verdict import build_verdict
 from afina.runs.files import write_text
@@ -102,6 +103,7 @@ def _render(
         curves=drawings.curves(figures, language),
         sets=_sets(figures.evaluation, language),
         mistakes=mistakes,
+        profile=profile_view(figures.profile, audit, language),
         splits=tables.split_facts(audit or {}),
         labels=tables.label_names(audit or {}),
         samples=tables.samples_by_prompt((train or {}).get("samples") or [], language, reveal),
