@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -102,7 +102,7 @@ def _look(
     recipe: Recipe,
     sample: _Sample,
     masker: Masker,
-    tests: dict[str, Callable[[], list[Row]]],
+    tests: Mapping[str, Callable[[], list[Row]]],
     say: Say,
 ) -> dict[str, Any]:
     """Everything that is said of rows, but where they come from."""

@@ -11,6 +11,7 @@ from afina.data.chat import encode_row
 from afina.estimates.training import Batch, batches_of, carried_over, spread, took
 from afina.evaluation.answers import Answers, TestRows, test_rows
 from afina.evaluation.measure import empty_report, measure_set, written_metrics
+from afina.evaluation.swaps import swaps_of
 from afina.evaluation.written import part_of
 from afina.recipe import Recipe
 from afina.runs.files import read_json
@@ -59,6 +60,10 @@ def rehearse(run: Run, recipe: Recipe) -> dict[str, float]:
         names = ("test", *(test.name for test in recipe.data.test))
         tests = [test_rows(run, recipe, labels, name) for name in names]
         seconds["asking"] = sum(_asking(answers, tests, model) for model in answers.models())
+        if recipe.evaluate.swaps:
+            kinds = recipe.evaluate.swaps
+            again = [swaps_of(test, kind, recipe.seed).test for test in tests for kind in kinds]
+            seconds["asking"] += _asking(answers, again, "tuned")
         if written_metrics(recipe):
             seconds["writing"] = sum(_writing(answers, tests, model) for model in answers.models())
         invented = _Invented(run, recipe, labels, stop)

@@ -22,6 +22,7 @@ from afina.evaluation.score import (
     results_of,
 )
 from afina.evaluation.slices import sliced
+from afina.evaluation.swaps import swap_lines
 from afina.evaluation.written import measure_written, part_of
 from afina.metric_names import AUTO_METRICS, LIKELIHOOD_METRICS, LOWER_IS_BETTER, METRICS, RANKING
 from afina.metrics.statistics import group_count, holm
@@ -49,7 +50,7 @@ def evaluate(run: Run, recipe: Recipe) -> dict[str, Any]:
 
 def empty_report(kind: str, labels: list[str], positive: str | None) -> dict[str, Any]:
     """evaluation.json before anything is measured."""
-    lists = ("results", "comparisons", *DETAILS, "false_alarms", "gaps")
+    lists = ("results", "comparisons", *DETAILS, "false_alarms", "gaps", "swaps")
     return {
         "schema": EVALUATION_SCHEMA,
         "kind": kind,
@@ -68,6 +69,9 @@ def measure_set(
     recipe = answers.recipe
     measured = [_measure(answers, model, test, positive, stop) for model in answers.models()]
     _add_set(report, recipe, test, measured, positive, stop)
+    for kind in recipe.evaluate.swaps:
+        stop.check()
+        report["swaps"] += swap_lines(answers, test, kind, positive)
     written = written_metrics(recipe)
     if written:
         part = part_of(test, recipe.evaluate.written_rows, recipe.seed)

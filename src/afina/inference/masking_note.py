@@ -11,8 +11,8 @@ def masking_note(personal: str, names: str | None) -> list[str]:
         return []
     text = _(
         "This model was trained on texts in which placeholders such as `[EMAIL_1]` and `[PHONE_1]` "
-        "stand for personal data (`personal` in `inference.json`). Afina masks what it is asked in the same "
-        "way; with other tools, mask each text before the model reads it: "
+        "stand for personal data (`personal` in `inference.json`). Afina masks what it is asked in the "
+        "same way; with other tools, mask each text before the model reads it: "
         "`afina.personal.masking.Masker().text(text)[0]`."
     )
     if names is not None:

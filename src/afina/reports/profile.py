@@ -65,14 +65,16 @@ def profile_view(
         facts,
         form["most_frequent_label"] if form else None,
         _tells(profile, language) if form else [],
-        _forms(profile) if form else [],
+        _forms(profile, language) if form else [],
     )
 
 
 def _personal(profile: dict[str, Any], audit: dict[str, Any], language: str) -> list[Fact]:
     found = profile["personal"]
     said = (audit.get("personal") or {}).get("texts", "keep")
-    note = _("rows; names of people are not looked for; data.personal: mask hides what is found", language)
+    note = _(
+        "rows; names of people are not looked for; data.personal: mask hides what is found", language
+    )
     if said == "mask":
         note = _("rows after masking; names of people are not looked for", language)
     facts = [_rows_by_kind(_("Personal data", language), found, note, language)]
@@ -177,7 +179,9 @@ def _copies(profile: dict[str, Any], language: str) -> list[Fact]:
         text = _("of {rows} rows share long passages with training rows", language)
         term = _("Leaks into the set “{set}”", language).format(set=split_name(name, language))
         facts.append(
-            Fact(term, count(leak["leaked"]), text.format(rows=count(leak["rows"])), bool(leak["leaked"]))
+            Fact(
+                term, count(leak["leaked"]), text.format(rows=count(leak["rows"])), bool(leak["leaked"])
+            )
         )
     return facts
 
@@ -196,11 +200,11 @@ def _tells(profile: dict[str, Any], language: str) -> list[Tell]:
     ]
 
 
-def _forms(profile: dict[str, Any]) -> list[str]:
+def _forms(profile: dict[str, Any], language: str) -> list[str]:
     """The forms that are most unequal among the labels: `link: legitimate 12%, phishing 80%`."""
     found = []
     for item in profile["form"]["strongest"][:3]:
         shares = zip(profile["label_order"], item["shares"], strict=True)
-        text = ", ".join(f"{label} {percent(share, 'en')}" for label, share in shares)
+        text = ", ".join(f"{label} {percent(share, language)}" for label, share in shares)
         found.append(f"{item['form']}: {text}")
     return found
