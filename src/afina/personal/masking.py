@@ -93,12 +93,12 @@ class _Numbers:
 
 
 def _same(kind: str, value: str) -> str:
-    """What is equal of two ways to write one value."""
+    """What is equal of two ways to write one value; the kind is as in its placeholder."""
     value = " ".join(value.casefold().split())
-    if kind in ("email", "name"):
+    if kind in ("EMAIL", "NAME"):
         return value
     value = re.sub(r"[\s.()/\-]", "", value)
-    return "+" + value[2:] if kind == "phone" and value.startswith("00") else value
+    return "+" + value[2:] if kind == "PHONE" and value.startswith("00") else value
 
 
 def _replaced(text: str, found: list[Finding], numbers: _Numbers) -> str:

@@ -121,6 +121,7 @@ class Evaluation:
     reliability: list[dict[str, Any]]
     false_alarms: list[dict[str, Any]]
     gaps: list[dict[str, Any]]
+    swaps: list[dict[str, Any]]
 
     @property
     def main_metric(self) -> str:
@@ -276,6 +277,7 @@ def _evaluation(value: dict[str, Any], kind: str) -> Evaluation:
         reliability=list(value.get("reliability") or []),
         false_alarms=list(value.get("false_alarms") or []),
         gaps=list(value.get("gaps") or []),
+        swaps=list(value.get("swaps") or []),
     )
 
 

@@ -19,6 +19,7 @@ from afina.reports.method_words import method_text
 from afina.reports.mistakes import Mistakes, find_mistakes
 from afina.reports.profile import profile_view
 from afina.reports.rates import LabelRow, label_rows, rate_drawings
+from afina.reports.swapped import SwapRow, swap_rows, swap_sentences
 from afina.reports.verdict import build_verdict
 from afina.runs.files import write_text
 from afina.runs.folder import Run
@@ -43,6 +44,8 @@ class SetView:
     labels: list[LabelRow]
     alarms: list[str]
     gaps: list[str]
+    swap_sentences: list[str]
+    swaps: list[SwapRow]
 
 
 def write_report(run: Run, language: str, reveal: bool = False) -> Path:
@@ -166,6 +169,8 @@ def _sets(evaluation: Evaluation | None, language: str) -> list[SetView]:
                 labels=label_rows(evaluation, name),
                 alarms=comparing.alarm_sentences(evaluation, name, language),
                 gaps=comparing.gap_sentences(evaluation, name, language),
+                swap_sentences=swap_sentences(evaluation, name, evaluation.positive, language),
+                swaps=swap_rows(evaluation, name, language),
             )
         )
     return views
