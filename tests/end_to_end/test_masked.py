@@ -114,10 +114,14 @@ def test_settings_without_the_entry_are_of_kept_texts(run, tmp_path) -> None:
     assert (read_settings(path).personal, read_settings(path).names) == ("keep", None)
 
 
+# Equal once they are masked, but for the numbers of boxes.
 TALKS = [
     {
         "messages": [
-            {"role": "user", "content": f"I am box{n}@mail.example, call {PHONES[n % 3]}"},
+            {
+                "role": "user",
+                "content": f"I am box{n}@mail.example, call {PHONES[n % 3]} about box {n} of {n * 7}",
+            },
             {"role": "assistant", "content": f"I will write to box{n}@mail.example"},
             {"role": "user", "content": f"And to shelf{n}@mail.example"},
             {"role": "assistant", "content": f"To both: box{n}@mail.example, shelf{n}@mail.example"},
@@ -129,22 +133,18 @@ TALKS = [
 
 def test_a_chat_reads_as_the_conversation_was_trained(tmp_path, llama3_folder, llama3) -> None:
     """Prompts and answers are masked: the model learns to write [EMAIL_1], never a person's address."""
-    said = [{"messages": [*talk["messages"][:3], {**talk["messages"][3]}]} for talk in TALKS]
-    for number, talk in enumerate(said):  # equal once masked, but for a word
-        talk["messages"][0] = {**talk["messages"][0]}
-        talk["messages"][0]["content"] += f" about box {number} of {number * 7}"
-    tiny = Tiny(tmp_path, llama3_folder, llama3, said)
+    tiny = Tiny(tmp_path, llama3_folder, llama3, TALKS)
     settings = ("task.kind=generate", "task.instruction=Answer in short.", "data.personal=mask")
     run = tiny.run(*settings, "data.max_length=256", "train.epochs=1")
     engine = Engine(run.path("release"))
     recipe = tiny.recipe(*settings, "data.max_length=256")
     row = read_rows(run.path("data/train.parquet"))[0]
-    number = int(str(row.messages[1]["content"]).split(" about box ")[1].split()[0])
+    number = int(str(row.messages[0]["content"]).split(" about box ")[1].split()[0])
     answers = [message["content"] for message in row.messages if message["role"] == "assistant"]
     assert answers == ["I will write to [EMAIL_1]", "To both: [EMAIL_1], [EMAIL_2]"]
     (trained,) = encode_row(tiny.tokens, recipe, [], row)
     # The person's words as they were written, the model's as it wrote them.
-    raw = said[number]["messages"]
+    raw = TALKS[number]["messages"]
     chat = [raw[0], {"role": "assistant", "content": answers[0]}, raw[2]]
     plain = [{"role": m["role"], "content": m["content"]} for m in chat]
     asked = tiny.tokens.encode_chat(engine.conversation(plain))

@@ -100,9 +100,7 @@ def test_names_count_where_no_pattern_and_no_placeholder_stands() -> None:
 
     masker = Masker(names)
     masked, pieces = masker.text("Ana  Ruiz, Ana Ruiz: ana@x.example [EMAIL_7]")
-    assert masked == "Ana  Ruiz, [NAME_1]: [EMAIL_8] [EMAIL_7]" or masked.startswith(
-        "Ana  Ruiz, [NAME_1]"
-    )
+    assert masked == "Ana  Ruiz, [NAME_1]: [EMAIL_1] [EMAIL_7]"
     assert pieces["name"] == 1
     assert masker.text(masked)[0] == masked
 

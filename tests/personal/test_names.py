@@ -1,4 +1,4 @@
-"""Names of people by Presidio: with a small spaCy pipeline made here, for no trained one is to be had."""
+"""Names of people by Presidio: with a small spaCy pipeline made here: no trained one is at hand."""
 
 from __future__ import annotations
 

@@ -101,7 +101,9 @@ def _swap_lines(evaluation: dict[str, Any], name: str) -> list[str]:
             continue
         if not line["rows"]:
             lines.append(
-                _("  swapping {kind}: no row has anything to swap").format(kind=swap_name(line["kind"], current()))
+                _("  swapping {kind}: no row has anything to swap").format(
+                    kind=swap_name(line["kind"], current())
+                )
             )
             continue
         text = _(
@@ -111,7 +113,7 @@ def _swap_lines(evaluation: dict[str, Any], name: str) -> list[str]:
         low, high = line["ci95"]
         lines.append(
             text.format(
-                kind=swap_name(line["kind"], current()),
+                kind=kind,
                 flips=line["flips"],
                 rows=line["rows"],
                 share=line["value"],
