@@ -99,12 +99,9 @@ def _swap_lines(evaluation: dict[str, Any], name: str) -> list[str]:
     for line in evaluation.get("swaps", []):
         if (line["set"], line["model"]) != (name, "tuned"):
             continue
+        kind = swap_name(line["kind"], current())
         if not line["rows"]:
-            lines.append(
-                _("  swapping {kind}: no row has anything to swap").format(
-                    kind=swap_name(line["kind"], current())
-                )
-            )
+            lines.append(_("  swapping {kind}: no row has anything to swap").format(kind=kind))
             continue
         text = _(
             "  swapping {kind}: {flips:,} of {rows:,} decisions change ({share:.1%}, 95 % interval "
