@@ -320,6 +320,20 @@ FIELDS: dict[str, Case] = {
         ("data.columns.text=mail",),
     ),
     "data.augment.truncation": changed("truncation"),
+    "data.personal": Case(
+        "data.personal=keep",
+        "data.personal=mask",
+        audit("splits", "train", "masked_rows"),
+        "data",
+        ("data.train=MORE",),
+    ),
+    "data.names": Case(
+        "data.names=null",
+        "data.names=/no/such/model",
+        audit("personal"),
+        "data",
+        ("data.personal=mask",),
+    ),
     "data.limit": Case("data.limit=null", "data.limit=20", split_rows("train"), "data"),
     "adapter.kind": Case("adapter.kind=lora", "adapter.kind=dora", trained("trained_parameters")),
     "adapter.rank": Case("adapter.rank=4", "adapter.rank=2", trained("trained_parameters")),
@@ -530,6 +544,15 @@ FIELDS: dict[str, Case] = {
         "suites",
         SENTIMENT,
     ),
+    "evaluate.swaps": Case(
+        "evaluate.swaps=[]",
+        "evaluate.swaps=[names, address]",
+        lambda run: [
+            (line["kind"], line["rows"] > 0) for line in value(run, "evaluation.json")["swaps"]
+        ],
+        "evaluate",
+        BY_HALF,
+    ),
     "evaluate.written_rows": Case(
         "evaluate.written_rows=2", "evaluate.written_rows=3", written, "evaluate", WRITES, "generate"
     ),
@@ -685,6 +708,8 @@ if not importlib.util.find_spec("bitsandbytes"):
     SEEN_BY_REFUSAL |= {"base.bits", "evaluate.bits"}
 # A spent budget ends with an error; so do GPU hours without a GPU, and a table that is not there.
 SEEN_BY_REFUSAL |= {f"train.budget.{name}" for name in ("hours", "gpu_hours", "cost", "prices")}
+# Names need a package and a model that are not here; tests/personal/test_names.py has them.
+SEEN_BY_REFUSAL.add("data.names")
 # Several processes are tested in tests/training/test_distributed.py.
 SEEN_BY_REFUSAL |= {
     f"train.distributed.{name}" for name in ("engine", "processes", "stage", "address", "storage")

@@ -97,7 +97,7 @@ def names(tmp_path_factory, llama3_folder) -> dict[str, str]:
         [
             {
                 **row,
-                "text": f"New {row['text']}",
+                "text": f"New {row['text']}" + (f", Ana, ana{number}@x.example" if number % 4 else ""),
                 "note": "n",
                 "half": "ab"[number % 4 < 2],
                 "third": "xy"[number % 3 == 0],

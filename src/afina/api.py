@@ -211,6 +211,7 @@ def audit_data(
     *,
     overrides: list[str] | None = None,
     most_rows: int = auditing.MOST_ROWS,
+    names: str | None = None,
     say: Say = _silent,
 ) -> dict[str, Any]:
     """What the rows of a source or recipe hold: personal data, secrets, languages, tells, leaks.
@@ -219,11 +220,12 @@ def audit_data(
         source: a recipe file (.yaml), or rows as `data.train` takes them, whose columns are found.
         overrides: settings as `a.b=c`.
         most_rows: of more, a seeded part is looked at.
+        names: an installed spaCy model that finds names of people too.
     """
     check_name(source, "source")
     if most_rows < 1:
         raise AfinaError(_("the rows to look at must be at least one"))
-    return auditing.audit_rows(_recipe_of(source, overrides), say, most_rows)
+    return auditing.audit_rows(_recipe_of(source, overrides), say, most_rows, names)
 
 
 def _recipe_of(source: str | Path, overrides: list[str] | None) -> Recipe:

@@ -74,6 +74,9 @@ AUTO_METRICS = {
 LOWER_IS_BETTER = frozenset(name for name, metric in METRICS.items() if metric.lower_is_better)
 # Shares of rows, with a score interval where rows stand alone.
 SHARES = frozenset({"accuracy", "micro_f1", "recall", "precision", "false_positive_rate", "exact_match"})
+# What evaluate.swaps changes in texts, and what the gate can limit of it: no metric of a set's own rows.
+SWAPS = ("names", "countries", "address")
+SWAP_FLIPS = "swap_flips"
 # The metrics that rank models: the first that was measured. Rates that a model reaches by always saying
 # the same, and the one about confidence alone, come last.
 _ALONE = ("recall", "precision", "false_positive_rate", "calibration_error")

@@ -153,6 +153,19 @@ class Data(Section):
         description="Shares of the training rows that are changed, so that the form of a source does "
         "not help.",
     )
+    personal: Literal["keep", "mask"] = Field(
+        "keep",
+        description="mask: placeholders such as [EMAIL_1] and [PHONE_1] stand for e-mail addresses, "
+        "phones, cards, bank accounts, identity and tax numbers in every text, prompt and response "
+        "before anything else is done with it, and in the texts that the model is asked about later. "
+        "keep: texts stay as they are.",
+    )
+    names: str | None = Field(
+        None,
+        min_length=1,
+        description="An installed spaCy model, or a folder with one, that finds the names of people: "
+        "they are masked too, as [NAME_1]. Needs personal: mask and pip install 'afina[names]'.",
+    )
     limit: int | None = Field(
         None,
         ge=20,
@@ -165,4 +178,10 @@ class Data(Section):
         names = [test.name for test in self.test]
         if len(set(names)) != len(names):
             raise ValueError(_("two test sets have the same name"))
+        return self
+
+    @model_validator(mode="after")
+    def _names_are_masked(self) -> Self:
+        if self.names is not None and self.personal != "mask":
+            raise ValueError(_("names are masked only with personal: mask"))
         return self

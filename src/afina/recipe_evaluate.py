@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from afina.language import _
-from afina.metric_names import METRICS
+from afina.metric_names import METRICS, SWAP_FLIPS, SWAPS
 from afina.recipe_prompts import Prompts, as_prompts
 from afina.recipe_section import Section
 from afina.recipe_suites import Suites, as_suites
@@ -42,6 +42,13 @@ class Evaluate(Section):
         description="Columns by whose values each metric is measured apart (country, channel, source), "
         "with the gap between the best and the worst value. Values with fewer than 10 rows are left "
         "out.",
+    )
+    swaps: list[Literal[SWAPS]] = Field(  # type: ignore[valid-type]
+        default_factory=list,
+        description="Of a classifier: test texts are asked again with other names of people (names: "
+        "gender, region), another country (countries) or another form of address (address: tú, vos, "
+        "usted), and the decisions that change are counted. Only texts that hold such words are asked "
+        "again, once for each kind, of the tuned model and the baselines.",
     )
     written_rows: int = Field(
         100,
@@ -95,11 +102,21 @@ class Evaluate(Section):
             )
         return value
 
+    @field_validator("swaps")
+    @classmethod
+    def _each_once(cls, value: list[str]) -> list[str]:
+        if len(set(value)) != len(value):
+            raise ValueError(_("name each swap once"))
+        return value
+
 
 class Limit(Section):
     """One condition of the gate, decided on the bound of its 95 % interval."""
 
-    metric: Literal[tuple(METRICS)] = Field(description="The metric that is limited.")  # type: ignore[valid-type]
+    metric: Literal[(*METRICS, SWAP_FLIPS)] = Field(  # type: ignore[valid-type]
+        description="The metric that is limited, or swap_flips: the share of decisions that a swap of "
+        "evaluate.swaps changes, with by (names, countries or address) and max."
+    )
     model: str = Field(
         "tuned",
         description="The model it is about: tuned, base, probe, tfidf, blend, prompted, tuned_8bit, "
@@ -117,7 +134,9 @@ class Limit(Section):
         "false_positive_rate, calibration_error).",
     )
     by: str | None = Field(
-        None, description="The column of evaluate.slices whose values max_gap compares."
+        None,
+        description="The column of evaluate.slices whose values max_gap compares, or the swap that "
+        "swap_flips is about.",
     )
     max_gap: float | None = Field(
         None,
@@ -149,6 +168,12 @@ class Limit(Section):
             )
         if (self.min_gain is not None) != (self.against is not None):
             raise ValueError(_("min_gain needs against, and against needs min_gain"))
+        if self.metric == SWAP_FLIPS:
+            if self.max is None or self.by not in SWAPS:
+                raise ValueError(
+                    _("swap_flips needs max, and by: one of {swaps}").format(swaps=", ".join(SWAPS))
+                )
+            return self
         if (self.max_gap is not None) != (self.by is not None):
             raise ValueError(_("max_gap needs by, and by needs max_gap"))
         return self

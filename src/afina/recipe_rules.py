@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from afina.language import _
-from afina.metric_names import AUTO_METRICS, LIKELIHOOD_METRICS, METRICS, names
+from afina.metric_names import AUTO_METRICS, LIKELIHOOD_METRICS, METRICS, SWAP_FLIPS, names
 from afina.recipe_distributed import distributed_faults
 from afina.recipe_prompts import compared_faults, measured_models, prompt_faults
 from afina.recipe_sources import left_out_limit_fault, source_faults
@@ -28,6 +28,10 @@ def faults_between(recipe: Recipe) -> list[str]:
             fault = _not_measured(recipe, metric)
             if fault:
                 faults.append(f"evaluate.metrics: {fault}")
+    if recipe.evaluate.swaps and task.kind != "classify":
+        faults.append(
+            "evaluate.swaps: " + _("belongs to kind classify, not to {kind}").format(kind=task.kind)
+        )
     if task.positive is not None and task.kind != "classify":
         faults.append(
             "task.positive: " + _("belongs to kind classify, not to {kind}").format(kind=task.kind)
@@ -163,12 +167,27 @@ def _train_gap_fault(recipe: Recipe, limit: Limit) -> str | None:
     return None
 
 
+def _swap_fault(recipe: Recipe, limit: Limit) -> str | None:
+    """Why a limit on decisions that a swap changes can never be decided; None when it can."""
+    if limit.by not in recipe.evaluate.swaps:
+        return _("by {column!r} is not in evaluate.swaps").format(column=limit.by)
+    if limit.model not in ("tuned", *recipe.evaluate.baselines):
+        return _("only tuned and the baselines are asked about swapped texts")
+    if limit.max is not None and not 0 <= limit.max <= 1:
+        return _("{name} {value:g}: {metric} is a share between 0 and 1: 0.9 means 90 %").format(
+            name="max", value=limit.max, metric=limit.metric
+        )
+    return None
+
+
 def _limit_fault(recipe: Recipe, limit: Limit) -> str | None:
     """Why a limit of the gate can never be decided; None when it can."""
     sets = ["test", *(test.name for test in recipe.data.test)]
     sets += ["left_out"] if recipe.evaluate.leave_out else []
     if limit.set not in sets:
         return _("set {set!r} is not one of {known}").format(set=limit.set, known=", ".join(sets))
+    if limit.metric == SWAP_FLIPS:
+        return _swap_fault(recipe, limit)
     fault = _not_measured(recipe, limit.metric)
     if fault:
         return fault

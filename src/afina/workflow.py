@@ -7,6 +7,8 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
+from afina.audits.audit import profile_rows
+from afina.data.masked import masked_line
 from afina.data.prepare import prepare
 from afina.data.sources import source_hash
 from afina.evaluation.answers import Answers, test_rows
@@ -40,7 +42,7 @@ from afina.suites.rows import files_hash
 from afina.tracking import Tracking
 from afina.training.tune import train
 
-STAGES = ("data", "train", "evaluate", "suites", "gate", "release", "report")
+STAGES = ("data", "train", "evaluate", "suites", "curve", "gate", "release", "profile", "report")
 
 
 @dataclass
@@ -85,6 +87,7 @@ class Workflow:
             "curve": self._curve_stage,
             "gate": self._gate_stage,
             "release": self._release_stage,
+            "profile": self._profile_stage,
             "report": self._report_stage,
         }
         return stages[name]()
@@ -104,7 +107,7 @@ class Workflow:
         return Stage(
             "data",
             after=(),
-            code=("data", "models/tokenizer"),
+            code=("data", "models/tokenizer", *(("personal",) if data.personal == "mask" else ())),
             settings=lambda: {
                 **self._chosen(),
                 "data": data.model_dump(mode="json"),
@@ -216,13 +219,31 @@ class Workflow:
             work=lambda: release(self.run, self.recipe),
         )
 
+    def _profile_stage(self) -> Stage:
+        """What the training rows hold: nothing but the report reads it, so that training never waits."""
+        return Stage(
+            "profile",
+            after=("data",),
+            code=("audits", "personal"),
+            settings=lambda: {
+                "seed": self.recipe.seed,
+                "kind": self.recipe.task.kind,
+                "group_by": self.recipe.data.split.group_by,
+            },
+            outputs=("profile.json",),
+            work=self._profile,
+        )
+
+    def _profile(self) -> None:
+        write_json(self.run.path("profile.json"), profile_rows(self.run, self.recipe, self.run.say))
+
     def _report_stage(self, language: str = "", reveal: bool | None = None) -> Stage:
         language = language or self.language or current()
         reveal = self.reveal if reveal is None else reveal
         drawn = self.run.path("learning_curve.json")
         return Stage(
             "report",
-            after=("data", "train", "evaluate", "gate"),
+            after=("data", "train", "evaluate", "gate", "profile"),
             code=("reports", "language"),
             settings=lambda: {
                 "language": language,
@@ -247,6 +268,8 @@ class Workflow:
             self.run.say(_("{source}: {roles}").format(source=source, roles=shown))
         counts = ", ".join(f"{name} {part['rows']:,}" for name, part in audit["splits"].items())
         self.run.say(_("rows: {counts}").format(counts=counts))
+        if audit["personal"]["texts"] == "mask":
+            self.run.say(masked_line(audit))
         if audit["limit"]:
             before = audit["limit"]["train_before"] + audit["limit"]["validation_before"]
             after = audit["limit"]["train_after"] + audit["limit"]["validation_after"]

@@ -71,6 +71,7 @@ def classify_run(folder: Path, values: dict[str, dict[str, float]] | None = None
     write_json(run.path("evaluation.json"), evaluation(values or VALUES))
     write_json(run.path("gate.json"), gate())
     write_json(run.path("data/audit.json"), audit())
+    write_json(run.path("profile.json"), profile())
     return run
 
 
@@ -188,6 +189,7 @@ def evaluation(values: dict[str, dict[str, float]]) -> dict[str, Any]:
         "ranking": {"test": ranked, "sms": ranked},
         "results": results,
         "comparisons": comparisons,
+        "swaps": swaps(),
         "confusion": [
             {"model": model, "set": name, "counts": counts}
             for name in ("test", "sms")
@@ -199,6 +201,85 @@ def evaluation(values: dict[str, dict[str, float]]) -> dict[str, Any]:
             )
         ],
     }
+
+
+def swaps() -> list[dict[str, Any]]:
+    """Swaps of names that change decisions, and none of countries to make."""
+    pair = {
+        "from": "spanish",
+        "to": "arabic",
+        "rows": 25,
+        "flips": 5,
+        "value": 0.2,
+        "ci95": [0.09, 0.39],
+        "change": {"value": 0.11, "ci95": [0.04, 0.18], "method": "row bootstrap"},
+    }
+    few = {
+        "from": "women",
+        "to": "men",
+        "rows": 4,
+        "flips": 0,
+        "value": None,
+        "ci95": [None, None],
+        "change": None,
+    }
+    named = {
+        "rows": 29,
+        "groups": None,
+        "flips": 5,
+        "value": 5 / 29,
+        "ci95": [0.076, 0.346],
+        "method": "Wilson score",
+        "change": {"value": 0.09, "ci95": [0.03, 0.15], "method": "x"},
+        "moved": {"value": 0.12, "ci95": [0.08, 0.16], "method": "x"},
+        "pairs": [pair, few],
+        "worst": pair,
+    }
+    none = {
+        "rows": 0,
+        "groups": None,
+        "flips": 0,
+        "value": None,
+        "ci95": [None, None],
+        "method": "none",
+        "change": None,
+        "moved": None,
+        "pairs": [],
+        "worst": None,
+    }
+    place = {"model": "tuned", "set": "test", "of": 170}
+    return [{**place, "kind": "names", **named}, {**place, "kind": "countries", **none}]
+
+
+def profile() -> dict[str, Any]:
+    """profile.json of a part of the training rows, with something of everything."""
+    found = {"email": {"pieces": 30, "rows": 29}, "phone": {"pieces": 3, "rows": 3}}
+    tells = {"accuracy": 0.93, "ci95": [0.92, 0.94], "most_frequent_label": 0.5, "strong": True}
+    doubtful = {
+        "id": "0123456789abcdef",
+        "label": "phishing",
+        "would_be": "legitimate",
+        "probability_of_its_label": 0.02,
+    }
+    return {
+        "schema": "afina/data_audit/1", "rows_read": 60_000, "rows": 50_000, "seed": 13, "run": "x",
+        "labels": {"legitimate": 25_000, "phishing": 25_000},
+        "personal": {"rows": 31, "kinds": found},
+        "secrets": {"rows": 0, "kinds": {}},
+        "toxicity": {"rows": 2, "words": {"idiota": 2}, "by_label": {}, "first": []},
+        "languages": {"rows": {"es": 49_000, "en": 1_000}, "by_label": {},
+                      "spanish_address": {"tú": 300, "usted": 200, "none": 48_500},
+                      "spanish_country_words": {"MX": 40, "none": 48_960}},
+        "duplicates": {"equal_rows": 0, "equal_with_other_label": 0, "near_duplicate_clusters": 41,
+                       "rows_in_them": 97, "threshold": 0.8},
+        "label_order": LABELS, "group_by": "family",
+        "groups": {"groups": 64, "of_one_label": 12, "rows_of_one_label": 900, "largest_rows": 80},
+        "columns": {"channel": {"values": {}, "cramers_v": 0.9, "tells": tells}},
+        "form": {"accuracy": 0.7, "ci95": [0.69, 0.71], "most_frequent_label": 0.5, "strong": False,
+                 "strongest": [{"form": "link", "shares": [0.1, 0.8], "difference": 0.7}]},
+        "label_suspects": {"rows": 3, "first": [doubtful]},
+        "leaks": {"sms": {"rows": 60, "leaked": 2, "first": []}},
+    }  # fmt: skip
 
 
 def gate() -> dict[str, Any]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,15 +13,17 @@ import numpy as np
 from afina.audits import labels as label_audit
 from afina.audits.language import address_of, country_of, language_of
 from afina.audits.leaks import LeakIndex
-from afina.audits.personal import find_personal
 from afina.audits.secrets import find_secrets
 from afina.audits.tells import MOST_VALUES, column_tells, folds_of, form_tells
 from afina.audits.toxicity import toxic_words
 from afina.data.duplicates import NearDuplicates, content_hash
 from afina.data.roles import Row
 from afina.data.rows import group_of, read_rows_of
+from afina.data.table import iterate_rows, read_rows
 from afina.language import _
+from afina.personal.masking import Masker, make_masker
 from afina.recipe import Recipe
+from afina.runs.folder import Run
 
 SCHEMA = "afina/data_audit/1"
 # Rows that are held and looked at; of more, a seeded part.
@@ -50,21 +53,59 @@ class _Sample:
 
 
 def audit_rows(
-    recipe: Recipe, say: Say = lambda _text: None, most_rows: int = MOST_ROWS
+    recipe: Recipe,
+    say: Say = lambda _text: None,
+    most_rows: int = MOST_ROWS,
+    names: str | None = None,
 ) -> dict[str, Any]:
     """Reads the sources of a recipe and says what is in their rows.
 
+    Args:
+        names: the spaCy model that finds names of people; None takes the recipe's `data.names`.
     Returns:
         A value for JSON: rows, personal, secrets, toxicity, languages, duplicates, columns, form,
         label_suspects and leaks. No text of a row is in it: rows are named by id.
     Raises:
         DataError: as the data stage does, for rows that cannot be used.
+        MissingExtra: for names without what finds them.
     """
+    names = names or recipe.data.names
+    masker = make_masker(names)
     sample = _Sample(most_rows, np.random.default_rng(recipe.seed))
     roles: dict[str, dict[str, str]] = {}
     for source in recipe.data.train:
         for row in read_rows_of(recipe, source.source, roles, recipe.data.split.group_by):
             sample.add(row)
+    tests = {test.name: partial(_rows_of, recipe, test.source) for test in recipe.data.test}
+    found = _look(recipe, sample, masker, tests, say)
+    return {**found, "roles": roles, "names": names}
+
+
+def profile_rows(
+    run: Run, recipe: Recipe, say: Say = lambda _text: None, most_rows: int = MOST_ROWS
+) -> dict[str, Any]:
+    """What is in the training rows of a run, as they were trained on: the same, and no text either.
+
+    Names of people are looked for only where `data.names` masked them; nothing that was masked is left
+    to be found, and data/audit.json counts it. Leaks are of the run's own test split too.
+    """
+    sample = _Sample(most_rows, np.random.default_rng(recipe.seed))
+    for row in iterate_rows(run.path("data/train.parquet")):
+        sample.add(row)
+    tests = {"test": partial(read_rows, run.path("data/test.parquet"))}
+    for test in recipe.data.test:
+        tests[test.name] = partial(read_rows, run.path(f"data/test_{test.name}.parquet"))
+    return {**_look(recipe, sample, make_masker(), tests, say), "run": run.title}
+
+
+def _look(
+    recipe: Recipe,
+    sample: _Sample,
+    masker: Masker,
+    tests: Mapping[str, Callable[[], list[Row]]],
+    say: Say,
+) -> dict[str, Any]:
+    """Everything that is said of rows, but where they come from."""
     rows = sample.rows
     texts = [row.content() for row in rows]
     say(_("looking at {rows:,} of {read:,} rows").format(rows=len(rows), read=sample.read))
@@ -73,9 +114,8 @@ def audit_rows(
         "rows_read": sample.read,
         "rows": len(rows),
         "seed": recipe.seed,
-        "roles": roles,
         "labels": dict(sorted(Counter(row.label for row in rows if row.label is not None).items())),
-        "personal": _pieces(rows, texts, find_personal),
+        "personal": _pieces(rows, texts, masker.find),
         "secrets": _pieces(rows, texts, lambda text: list(find_secrets(text))),
         "toxicity": _toxicity(rows, texts),
         "languages": _languages(rows, texts),
@@ -83,8 +123,12 @@ def audit_rows(
     }
     if recipe.task.kind == "classify":
         found |= _about_labels(recipe, rows, texts, say)
-    found["leaks"] = {test.name: _leaks(recipe, test.source, rows, texts) for test in recipe.data.test}
+    found["leaks"] = {name: _leaks(read(), rows, texts) for name, read in tests.items()}
     return found
+
+
+def _rows_of(recipe: Recipe, source: str) -> list[Row]:
+    return list(read_rows_of(recipe, source, {}))
 
 
 def _pieces(rows: list[Row], texts: list[str], find: Callable[[str], Any]) -> dict[str, Any]:
@@ -186,6 +230,7 @@ def _about_labels(recipe: Recipe, rows: list[Row], texts: list[str], say: Say) -
     return {
         "label_order": names,
         "group_by": group_by,
+        "groups": None if groups is None else label_audit.by_group(groups, truth),
         "columns": columns,
         "form": form_tells(texts, truth, len(names), folds),
         "label_suspects": {
@@ -216,9 +261,8 @@ def _columns(rows: list[Row]) -> dict[str, list[str]]:
     return found
 
 
-def _leaks(recipe: Recipe, source: str, rows: list[Row], texts: list[str]) -> dict[str, Any]:
+def _leaks(test: list[Row], rows: list[Row], texts: list[str]) -> dict[str, Any]:
     """Test rows that stand in the training rows."""
-    test = list(read_rows_of(recipe, source, {}))
     found = LeakIndex([row.content() for row in test], texts).leaks()
     return {
         "rows": len(test),

@@ -68,6 +68,22 @@ def spread(values: Sequence[str], truth: Array, labels: int) -> dict[str, Any]:
     }
 
 
+def by_group(groups: Sequence[str], truth: Array) -> dict[str, int]:
+    """How labels lie in groups: groups of one label alone and their rows, and the largest group.
+
+    Where each group has one label, a model can learn the group instead of what the label means.
+    """
+    names, codes = np.unique(np.asarray(groups), return_inverse=True)
+    found = {"groups": len(names), "of_one_label": 0, "rows_of_one_label": 0, "largest_rows": 0}
+    for place in range(len(names)):
+        labels = truth[codes == place]
+        alone = len(np.unique(labels)) == 1
+        found["of_one_label"] += alone
+        found["rows_of_one_label"] += len(labels) if alone else 0
+        found["largest_rows"] = max(found["largest_rows"], len(labels))
+    return {name: int(count) for name, count in found.items()}
+
+
 def cramers_v(table: Array) -> float:
     """Of a table of counts; 0 where a side has one value only."""
     table = table[table.sum(axis=1) > 0][:, table.sum(axis=0) > 0]

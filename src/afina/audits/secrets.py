@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from afina.audits.personal import Finding
+from afina.personal.finding import Finding
 
 SECRETS: dict[str, re.Pattern[str]] = {
     "private_key": re.compile(

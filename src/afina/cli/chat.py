@@ -36,6 +36,8 @@ def chat(
             _("the newest run of {name} has no model yet: {run} answers").format(name=run, run=chosen)
         )
     model = afina.open_model(chosen, runs=runs, say=console.say)
+    if model.engine.settings.personal == "mask":
+        console.say(_("personal data is masked before the model reads it, as in its training"))
     if sys.stdin.isatty():
         print(_("write a text and press Enter; Ctrl-D or an empty line ends"), file=sys.stderr)
     messages: list[dict[str, str]] = []

@@ -67,6 +67,14 @@ def audit(
     rows: Annotated[
         int, typer.Option("--rows", metavar="N", help=_("Look at so many rows at most."), min=1)
     ] = 50_000,
+    names: Annotated[
+        str | None,
+        typer.Option(
+            "--names",
+            metavar="MODEL",
+            help=_("Look for names of people too, with this spaCy model; needs afina[names]."),
+        ),
+    ] = None,
     set_: SetOption = None,
     json: JsonOption = False,
     lang: LangOption = None,
@@ -77,7 +85,7 @@ def audit(
 
     check_language(lang)
     console = Console()
-    found = afina.audit_data(source, overrides=set_ or [], most_rows=rows, say=console.say)
+    found = afina.audit_data(source, overrides=set_ or [], most_rows=rows, names=names, say=console.say)
     if json:
         print_json(found)
         return

@@ -30,6 +30,7 @@ def figure_lines(result: RunResult) -> list[str]:
         if ranking:
             lines += _set_lines(result.evaluation, name, ranking)
             lines += _overlap_lines(result.audit, name)
+            lines += _swap_lines(result.evaluation, name)
     lines += left_out_lines(result.evaluation)
     return lines
 
@@ -127,6 +128,36 @@ def _difference_line(comparison: dict[str, Any]) -> list[str]:
             high=high,
         )
     ]
+
+
+def _swap_lines(evaluation: dict[str, Any], name: str) -> list[str]:
+    """How often the tuned model decides otherwise with another name, country or form of address."""
+    from afina.reports.swapped import swap_name
+
+    lines = []
+    for line in evaluation.get("swaps", []):
+        if (line["set"], line["model"]) != (name, "tuned"):
+            continue
+        kind = swap_name(line["kind"], current())
+        if not line["rows"]:
+            lines.append(_("  swapping {kind}: no row has anything to swap").format(kind=kind))
+            continue
+        text = _(
+            "  swapping {kind}: {flips:,} of {rows:,} decisions change ({share:.1%}, 95 % interval "
+            "{low:.1%} to {high:.1%})"
+        )
+        low, high = line["ci95"]
+        lines.append(
+            text.format(
+                kind=kind,
+                flips=line["flips"],
+                rows=line["rows"],
+                share=line["value"],
+                low=low,
+                high=high,
+            )
+        )
+    return lines
 
 
 def _has(evaluation: dict[str, Any], name: str, metric: str) -> bool:

@@ -37,6 +37,8 @@ class LengthReport:
     dropped_ids: list[str] = field(default_factory=list)
     labels: Counter[str] = field(default_factory=Counter)
     lengths: array[int] = field(default_factory=lambda: array("I"))
+    masked_rows: int = 0
+    masked: Counter[str] = field(default_factory=Counter)
 
     def as_json(self) -> dict[str, Any]:
         """For audit.json."""
@@ -56,6 +58,8 @@ class LengthReport:
             "lost_tokens": self.lost_tokens,
             "dropped_rows": dict(sorted(self.dropped.items())),
             "dropped_examples": self.dropped_ids,
+            "masked_rows": self.masked_rows,
+            "masked": dict(sorted(self.masked.items())),
         }
 
 
@@ -109,6 +113,8 @@ class LengthLimit:
         report.tokens += length
         report.trained_tokens += trained
         report.lengths.append(length)
+        report.masked_rows += bool(row.masked)
+        report.masked.update(row.masked)
         if row.label is not None:
             report.labels[row.label] += 1
 

@@ -21,6 +21,7 @@ from afina.data.balance import balance
 from afina.data.duplicates import NearDuplicates, content_hash
 from afina.data.folds import value_of
 from afina.data.lengths import LengthLimit, LengthReport
+from afina.data.masked import masked_rows
 from afina.data.rows import group_of, read_rows_of
 from afina.data.split import SPLITS, limit_rows, split_rows, units_of
 from afina.data.table import RowWriter, blocks_of, iterate_rows
@@ -28,6 +29,7 @@ from afina.data.test_sets import write_test_set
 from afina.errors import DataError
 from afina.language import _
 from afina.models.tokenizer import Tokens
+from afina.personal.masking import Masker, masker_of
 from afina.recipe import Recipe
 from afina.runs.files import atomic, write_json
 
@@ -76,17 +78,19 @@ def prepare(recipe: Recipe, tokens: Tokens, folder: Path, say: Callable[[str], N
         DataError: for rows that cannot be used (up to 20 are named), or a split that cannot be made.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    masker = masker_of(recipe.data.personal, recipe.data.names)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".rows.", suffix=".part") as temporary:
         scratch = Path(temporary) / "rows.parquet"
-        pool = _read(recipe, scratch, say)
-        return _divide(recipe, tokens, folder, scratch, pool, say)
+        pool = _read(recipe, scratch, masker, say)
+        return _divide(recipe, tokens, folder, scratch, pool, masker, say)
 
 
-def _read(recipe: Recipe, scratch: Path, say: Callable[[str], None]) -> _Pool:
+def _read(recipe: Recipe, scratch: Path, masker: Masker | None, say: Callable[[str], None]) -> _Pool:
     pool = _Pool()
     with RowWriter(scratch) as writer:
         for source in recipe.data.train:
-            for row in read_rows_of(recipe, source.source, pool.roles, recipe.data.split.group_by):
+            rows = read_rows_of(recipe, source.source, pool.roles, recipe.data.split.group_by)
+            for row in masked_rows(rows, masker):
                 row.weight = source.weight
                 pool.hashes.append(content_hash(row.content()))
                 pool.labels.append(row.label or "")
@@ -128,7 +132,13 @@ def _check_two_labels(label_names: list[str], pool: _Pool) -> None:
 
 
 def _divide(
-    recipe: Recipe, tokens: Tokens, folder: Path, scratch: Path, pool: _Pool, say: Callable[[str], None]
+    recipe: Recipe,
+    tokens: Tokens,
+    folder: Path,
+    scratch: Path,
+    pool: _Pool,
+    masker: Masker | None,
+    say: Callable[[str], None],
 ) -> dict[str, Any]:
     label_names, labels = pool.labels.coded()
     if recipe.task.kind == "classify":
@@ -179,10 +189,11 @@ def _divide(
         "limit": _limit_counts(recipe.data.limit, chosen, place),
         "balance": balanced,
         "augment": augmenter.as_json() if augmenter else None,
+        "personal": {"texts": recipe.data.personal, "names": recipe.data.names},
         "splits": {name: report.as_json() for name, report in reports.items()},
         "test_sets": {
             test.name: write_test_set(
-                recipe, tokens, names, folder, test.name, test.source, trained_hashes
+                recipe, tokens, names, folder, test.name, test.source, trained_hashes, masker
             )
             for test in recipe.data.test
         },

@@ -52,6 +52,7 @@ class Row:
         extra: the other columns, as text, numbers or truth values.
         source: the name of the source it came from.
         weight: how often it is seen in an epoch.
+        masked: pieces of personal data that a placeholder stands for, by kind.
     """
 
     text: str = ""
@@ -61,6 +62,7 @@ class Row:
     source: str = ""
     weight: float = 1.0
     id: str = ""
+    masked: dict[str, int] = field(default_factory=dict)
 
     def content(self) -> str:
         """All the text of the row, for comparing rows."""

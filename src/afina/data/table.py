@@ -11,7 +11,7 @@ from typing import Any, Self
 
 from afina.data.roles import Row
 
-_COLUMNS = ("id", "text", "label", "messages", "extra", "source", "weight")
+_COLUMNS = ("id", "text", "label", "messages", "extra", "source", "weight", "masked")
 
 
 class RowWriter:
@@ -21,7 +21,7 @@ class RowWriter:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        kinds = [pa.string()] * 6 + [pa.float64()]
+        kinds = [*[pa.string()] * 6, pa.float64(), pa.string()]
         self._schema = pa.schema(list(zip(_COLUMNS, kinds, strict=True)))
         self._writer: Any = pq.ParquetWriter(str(path), self._schema, compression="zstd")
         self._block = block
@@ -49,6 +49,7 @@ class RowWriter:
                 "extra": json.dumps(row.extra),
                 "source": row.source,
                 "weight": row.weight,
+                "masked": json.dumps(row.masked) if row.masked else None,
             }
         )
         self.count += 1
@@ -78,6 +79,7 @@ def iterate_rows(path: Path) -> Iterator[Row]:
                     source=value["source"],
                     weight=value["weight"],
                     id=value["id"],
+                    masked=json.loads(value.get("masked") or "{}"),
                 )
 
 

@@ -10,11 +10,13 @@ import numpy as np
 
 from afina.data.duplicates import content_hash
 from afina.data.lengths import LengthLimit, LengthReport
+from afina.data.masked import masked_rows
 from afina.data.rows import read_rows_of
 from afina.data.table import RowWriter, blocks_of
 from afina.errors import DataError
 from afina.language import _
 from afina.models.tokenizer import Tokens
+from afina.personal.masking import Masker
 from afina.recipe import Recipe
 from afina.runs.files import atomic
 
@@ -29,6 +31,7 @@ def write_test_set(
     name: str,
     source: str,
     trained: Array,
+    masker: Masker | None = None,
 ) -> dict[str, Any]:
     """Writes a further test set; counts rows that stand in the training split too."""
     limit = LengthLimit(tokens, recipe, labels)
@@ -38,7 +41,7 @@ def write_test_set(
     equal = in_training = 0
     unknown: Counter[str] = Counter()
     with atomic(folder / f"test_{name}.parquet") as path, RowWriter(path) as writer:
-        for block in blocks_of(read_rows_of(recipe, source, roles)):
+        for block in blocks_of(masked_rows(read_rows_of(recipe, source, roles), masker)):
             kept = []
             for row in block:
                 digest = content_hash(row.content())

@@ -16,6 +16,7 @@ from afina.evaluation.measure import empty_report, measure_set, written_metrics
 from afina.evaluation.memorisation import MODELS, told
 from afina.evaluation.passages import passage_of
 from afina.evaluation.seen import MOST_ROWS as SEEN_ROWS
+from afina.evaluation.swaps import swaps_of
 from afina.evaluation.written import part_of
 from afina.recipe import Recipe
 from afina.runs.files import read_json
@@ -68,9 +69,13 @@ def rehearse(run: Run, recipe: Recipe) -> dict[str, float]:
         asked = {name: _asking(answers, tests, name) for name in models if name != "blend"}
         seconds["asking"] = sum(asked.values())
         if "blend" in models:  # joins the answers of others; fitted on the tuned model's validation rows
-            seconds["asking"] += _asking(
-                answers, [test_rows(run, recipe, labels, "validation")], "tuned"
-            )
+            validation = test_rows(run, recipe, labels, "validation")
+            seconds["asking"] += _asking(answers, [validation], "tuned")
+        again = [
+            swaps_of(test, kind, recipe.seed).test for test in tests for kind in recipe.evaluate.swaps
+        ]
+        if again:
+            seconds["asking"] += _asking(answers, again, "tuned")
         seconds |= further_seconds(answers, tests, asked["tuned"])
         if written_metrics(recipe):
             seconds["writing"] = sum(_writing(answers, tests, model) for model in answers.models())

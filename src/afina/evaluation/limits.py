@@ -7,7 +7,7 @@ from typing import Any
 
 from afina.errors import AfinaError
 from afina.language import _
-from afina.metric_names import LOWER_IS_BETTER, SHARES
+from afina.metric_names import LOWER_IS_BETTER, SHARES, SWAP_FLIPS
 from afina.metrics.statistics import wilson
 from afina.recipe import Limit, Recipe
 from afina.runs.files import read_json, write_json
@@ -37,6 +37,8 @@ def _check(limit: Limit, report: dict[str, Any]) -> dict[str, Any]:
         return _gap(limit, report)
     if limit.max_train_gap is not None:
         return _train_gap(limit, report)
+    if limit.metric == SWAP_FLIPS:
+        return _flips(limit, report)
     line = _find(report["results"], model=limit.model, set=limit.set, metric=limit.metric)
     low, high = (math.nan if bound is None else bound for bound in line["ci95"])
     bound = limit.max if limit.max is not None else limit.min
@@ -160,6 +162,39 @@ def _train_gap(limit: Limit, report: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def _flips(limit: Limit, report: dict[str, Any]) -> dict[str, Any]:
+    """The share of decisions that a swap changes: its interval's high end must keep to the limit.
+
+    Undecided where no row of the set has anything to swap: nothing is known then.
+    """
+    wanted = {"model": limit.model, "set": limit.set, "kind": limit.by}
+    line = next((s for s in report.get("swaps", []) if wanted.items() <= s.items()), None)
+    if line is None:
+        raise AfinaError(
+            _("gate: no swap of {kind} was asked of {model} on {set}").format(**wanted),
+            fix=_("evaluate again: evaluation.json is older than evaluate.swaps"),
+        )
+    low, high = (math.nan if bound is None else bound for bound in line["ci95"])
+    most = limit.max
+    assert most is not None
+    verdict = "pass" if high <= most else "fail" if low > most else "undecided"
+    needed = None
+    why = _("no row of this set has anything to swap")
+    if line["rows"]:
+        if verdict == "undecided":
+            needed = _rows_needed(limit, most, {**line, "n": line["rows"]})
+        why = _why(verdict, needed)
+    return {
+        "name": _("decisions of {model} on {set} changed by swapping {kind}").format(**wanted),
+        "limit": _("at most {bound:g}").format(bound=most),
+        "value": line["value"],
+        "ci95": line["ci95"],
+        "verdict": verdict,
+        "rows_needed": needed,
+        "why": why,
+    }
+
+
 def _rows_needed(limit: Limit, bound: float, line: dict[str, Any]) -> int | None:
     """Rows from which the observed share would decide the limit, either way; more than there are.
 
@@ -173,7 +208,7 @@ def _rows_needed(limit: Limit, bound: float, line: dict[str, Any]) -> int | None
     """
     share, count = float(line["value"]), int(line["n"])
     low, high = line["ci95"]
-    if limit.metric not in SHARES or not count or low is None or high is None:
+    if limit.metric not in {*SHARES, SWAP_FLIPS} or not count or low is None or high is None:
         return None
     plain = wilson(round(share * count), count)
     stretch = max(1.0, float((high - low) / (plain.high - plain.low)) ** 2)

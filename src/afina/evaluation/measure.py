@@ -28,6 +28,7 @@ from afina.evaluation.score import (
 )
 from afina.evaluation.shared_rows import own_rows, same_rows
 from afina.evaluation.slices import sliced
+from afina.evaluation.swaps import swap_lines
 from afina.evaluation.written import measure_written, part_of
 from afina.metric_names import AUTO_METRICS, LIKELIHOOD_METRICS, LOWER_IS_BETTER, METRICS, RANKING
 from afina.metrics.statistics import group_count, holm
@@ -88,7 +89,7 @@ def _ask_in_turn(
 def empty_report(kind: str, labels: list[str], positive: str | None) -> dict[str, Any]:
     """evaluation.json before anything is measured."""
     lists = (
-        *("results", "comparisons", *DETAILS, "false_alarms", "gaps"),
+        *("results", "comparisons", *DETAILS, "false_alarms", "gaps", "swaps"),
         *("prompts", "compared", "left_out"),
     )
     return {
@@ -116,6 +117,9 @@ def measure_set(
         if enough_rows(one.kept):
             measured.append(one)
     _add_set(report, recipe, test, measured, positive, stop)
+    for kind in recipe.evaluate.swaps:
+        stop.check()
+        report["swaps"] += swap_lines(answers, test, kind, positive)
     written = written_metrics(recipe)
     if written:
         part = part_of(test, recipe.evaluate.written_rows, recipe.seed)

@@ -16,6 +16,7 @@ from afina.exports.agreement import ENOUGH, Agreement, compare, prompts_of, stat
 from afina.exports.merge import merged_model
 from afina.inference.engine import Engine
 from afina.inference.intact import require_intact
+from afina.inference.masking_note import masking_note
 from afina.inference.pooled import load_head
 from afina.inference.settings import InferenceSettings, read_settings, write_settings
 from afina.language import _
@@ -252,6 +253,7 @@ def _card(run: Run, settings: InferenceSettings) -> str:
             "",
             text.format(run=run.title, base=settings.base["id"]),
             "",
+            *masking_note(settings.personal, settings.names),
         ]
     )
 

@@ -24,6 +24,7 @@ from afina.metrics.calibration import softmax
 from afina.models.base import FoundBase, find_base
 from afina.models.load import adapter_off, load_model
 from afina.models.tokenizer import load_tokens
+from afina.personal.masking import masker_of
 
 Array = np.ndarray[Any, np.dtype[Any]]
 TOKEN_BUDGET = 4096
@@ -55,6 +56,7 @@ class Engine:
         self.settings: InferenceSettings = read_settings(path)
         if bits is not None:  # the same release on a base that is held otherwise
             self.settings = replace(self.settings, bits=bits)
+        self._masker = masker_of(self.settings.personal, self.settings.names)
         self._say = say
         self._plain: Any = None
         if self.settings.weights is not None:
@@ -90,10 +92,14 @@ class Engine:
         """What is asked about a text."""
         return Question(self.settings.instruction or "", tuple(self.settings.labels))
 
+    def masked(self, texts: list[str]) -> list[str]:
+        """Texts as the model may read them: without personal data, if it was trained so."""
+        return texts if self._masker is None else [self._masker.text(text)[0] for text in texts]
+
     def encode(self, texts: list[str]) -> list[Encoded]:
         """Bare texts for the pooled head."""
         limit = self.settings.max_length
-        ids = [encode_text(self.tokens, text, limit) for text in texts]
+        ids = [encode_text(self.tokens, text, limit) for text in self.masked(texts)]
         return [Encoded(row, [False] * len(row)) for row in ids]
 
     def features(self, texts: list[str], check: Callable[[int], None] = lambda _tokens: None) -> Array:
@@ -112,9 +118,8 @@ class Engine:
 
     def ask_labels(self, texts: list[str], check: Callable[[], None] = lambda: None) -> Array:
         """Log-likelihood of each label as the answer; [texts, labels]."""
-        return label_logits(
-            self.model, self.tokens, self.question, texts, self.settings.max_length, TOKEN_BUDGET, check
-        )
+        limit, texts = self.settings.max_length, self.masked(texts)
+        return label_logits(self.model, self.tokens, self.question, texts, limit, TOKEN_BUDGET, check)
 
     @contextmanager
     def base_only(self) -> Iterator[None]:
@@ -137,6 +142,15 @@ class Engine:
 
     def reply(self, messages: list[dict[str, str]], max_new_tokens: int | None = None) -> Iterator[str]:
         """The answer to a conversation, in pieces; of at most so many tokens."""
+        settings = self.settings.generation
+        if max_new_tokens is not None:
+            settings = {**settings, "max_new_tokens": max_new_tokens}
+        return stream(self.model, self.tokens, self.conversation(messages), settings)
+
+    def conversation(self, messages: list[dict[str, str]]) -> list[dict[str, str]]:
+        """A conversation as the model reads it: masked if it was trained so, its instruction first."""
+        if self._masker is not None:
+            messages = self._masker.messages(messages)[0]
         if (
             self.settings.kind == "generate"
             and self.settings.instruction
@@ -144,10 +158,7 @@ class Engine:
             and messages[0]["role"] != "system"
         ):
             messages = [{"role": "system", "content": self.settings.instruction}, *messages]
-        settings = self.settings.generation
-        if max_new_tokens is not None:
-            settings = {**settings, "max_new_tokens": max_new_tokens}
-        return stream(self.model, self.tokens, messages, settings)
+        return messages
 
 
 def _load_head(release: Path, name: str) -> PooledHead:

@@ -11,6 +11,8 @@ from afina.language import _
 from afina.runs.files import read_json, write_json
 
 INFERENCE_SCHEMA = "afina/inference/1"
+# Entries that files of earlier versions do not have.
+ADDED = {"generation", "weights", "personal", "names"}
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,9 @@ class InferenceSettings:
         bits: 16, 8 or 4.
         weights: the folder with the whole model, relative to the release, where all weights were
             trained or an adapter was merged; None when adapters belong on the base.
+        personal: mask when placeholders stand for personal data in every text that is asked about, as
+            in training; keep when texts are read as they are.
+        names: the spaCy model that finds the names that are masked too; None when they stay.
     """
 
     base: dict[str, Any]
@@ -51,6 +56,8 @@ class InferenceSettings:
     bits: int
     generation: dict[str, Any] = field(default_factory=dict)
     weights: str | None = None
+    personal: str = "keep"
+    names: str | None = None
 
 
 def write_settings(path: Path, settings: InferenceSettings) -> None:
@@ -69,7 +76,7 @@ def read_settings(path: Path) -> InferenceSettings:
             fix=_("use the version of Afina that made it"),
         )
     known = {item.name for item in fields(InferenceSettings)}
-    wrong = sorted((known - {"generation", "weights"} - set(value)) | (set(value) - known))
+    wrong = sorted((known - ADDED - set(value)) | (set(value) - known))
     if wrong:
         raise AfinaError(
             _("this file has missing or unknown keys: {keys}").format(keys=", ".join(wrong)),

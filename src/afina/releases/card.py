@@ -6,6 +6,7 @@ from typing import Any
 
 import yaml
 
+from afina.inference.masking_note import masking_note
 from afina.language import _
 from afina.recipe import Recipe
 from afina.runs.files import read_json
@@ -70,4 +71,5 @@ def card(run: Run, recipe: Recipe, evaluation: dict[str, Any]) -> str:
         else _("How to ask it is written in `inference.json`; plain PEFT loads the folder `adapter`.")
     )
     lines += ["", loading, ""]
+    lines += masking_note(settings.get("personal", "keep"), settings.get("names"))
     return "\n".join(lines)

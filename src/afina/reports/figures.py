@@ -123,6 +123,7 @@ class Evaluation:
     gaps: list[dict[str, Any]]
     left_out: list[dict[str, Any]]
     left_out_folds: dict[str, Any] | None
+    swaps: list[dict[str, Any]]
     prompts: list[dict[str, Any]] = field(default_factory=list)
     compared: list[dict[str, Any]] = field(default_factory=list)
     overfitting: dict[str, Any] | None = None
@@ -199,6 +200,7 @@ class Figures:
     gate: Gate | None
     spent: Spent | None = None
     learning_curve: dict[str, Any] | None = None
+    profile: dict[str, Any] | None = None
 
 
 def collect(run: Run) -> Figures:
@@ -225,6 +227,7 @@ def collect(run: Run) -> Figures:
         gate=_gate(gate) if gate else None,
         spent=_spent(run, recipe),
         learning_curve=_json_or_none(run.path("learning_curve.json")),
+        profile=_json_or_none(run.path("profile.json")),
     )
 
 
@@ -286,6 +289,7 @@ def _evaluation(value: dict[str, Any], kind: str) -> Evaluation:
         prompts=list(value.get("prompts") or []),
         compared=list(value.get("compared") or []),
         overfitting=value.get("overfitting"),
+        swaps=list(value.get("swaps") or []),
     )
 
 

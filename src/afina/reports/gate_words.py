@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from afina.language import _
+from afina.metric_names import SWAP_FLIPS
 from afina.recipe import Limit
 from afina.reports.figures import Check, Gate
 from afina.reports.formats import count
+from afina.reports.swapped import swap_name
 from afina.reports.words import capital, metric_name, model_phrase, split_name, verdict_name
 
 
@@ -41,6 +43,15 @@ def check_rows(gate: Gate | None, limits: list[Limit], language: str) -> list[Ch
 
 
 def _name(limit: Limit, language: str) -> str:
+    if limit.metric == SWAP_FLIPS:
+        name = _("decisions of {model} changed by swapping {kind}, set “{set}”", language)
+        return capital(
+            name.format(
+                model=model_phrase(limit.model, language),
+                kind=swap_name(str(limit.by), language),
+                set=split_name(limit.set, language),
+            )
+        )
     if limit.by is not None:
         name = _("gap in {metric} of {model} between values of {column}, set “{set}”", language)
         return capital(
@@ -83,6 +94,8 @@ def _why(check: Check, language: str) -> str:
     """Why a check was decided so: where its interval lies; the gate's own words when it has none."""
     if check.groups == 1 and check.verdict == "undecided":
         return _("All rows are of one group: they say nothing about other groups.", language)
+    if check.value is None:
+        return _("No row of this set has anything to swap.", language)
     if check.ci95 is None:
         return check.why
     if check.verdict == "pass":

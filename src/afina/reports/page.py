@@ -21,8 +21,10 @@ from afina.reports.learning_curve import curve_view
 from afina.reports.left_out import left_out_view
 from afina.reports.method_words import method_text
 from afina.reports.mistakes import Mistakes, find_mistakes
+from afina.reports.profile import profile_view
 from afina.reports.rates import LabelRow, label_rows, rate_drawings
 from afina.reports.suites import SuitesView, suites_view
+from afina.reports.swapped import SwapRow, swap_rows, swap_sentences
 from afina.reports.verdict import build_verdict
 from afina.runs.files import write_text
 from afina.runs.folder import Run
@@ -47,6 +49,8 @@ class SetView:
     labels: list[LabelRow]
     alarms: list[str]
     gaps: list[str]
+    swap_sentences: list[str]
+    swaps: list[SwapRow]
 
 
 def write_report(run: Run, language: str, reveal: bool = False) -> Path:
@@ -118,6 +122,7 @@ def _render(
         prompts=prompt_rows(figures.evaluation, language) if figures.evaluation else [],
         mistakes=mistakes,
         suites=suites,
+        profile=profile_view(figures.profile, audit, language),
         splits=tables.split_facts(audit or {}),
         labels=tables.label_names(audit or {}),
         samples=tables.samples_by_prompt((train or {}).get("samples") or [], language, reveal),
@@ -181,6 +186,8 @@ def _sets(evaluation: Evaluation | None, language: str) -> list[SetView]:
                 labels=label_rows(evaluation, name),
                 alarms=comparing.alarm_sentences(evaluation, name, language),
                 gaps=comparing.gap_sentences(evaluation, name, language),
+                swap_sentences=swap_sentences(evaluation, name, evaluation.positive, language),
+                swaps=swap_rows(evaluation, name, language),
             )
         )
     return views

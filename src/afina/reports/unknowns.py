@@ -7,10 +7,12 @@ from afina.reports.beside import unseen_sentences
 from afina.reports.figures import Figures
 from afina.reports.formats import count, digits_of, number
 from afina.reports.gate_words import check_rows
+from afina.reports.swapped import swap_name
 from afina.reports.words import metric_name, split_name
 
 FEW_ROWS = 300
 FEW_GROUPS = 20
+FEW_SWAPS = 30
 
 
 def unknowns(figures: Figures, language: str) -> list[str]:
@@ -23,6 +25,7 @@ def unknowns(figures: Figures, language: str) -> list[str]:
         *_about_training(figures, language),
         *_about_models(figures, language),
         *(unseen_sentences(figures.evaluation, language) if figures.evaluation else []),
+        *_about_swaps(figures, language),
     ]
 
 
@@ -185,4 +188,28 @@ def _about_models(figures: Figures, language: str) -> list[str]:
             "(evaluate.baselines: [tfidf]).",
             language,
         )
+    ]
+
+
+def _about_swaps(figures: Figures, language: str) -> list[str]:
+    """Whether anything is known of decisions that hang on a name, a country, a form of address."""
+    if figures.evaluation is None or figures.evaluation.kind != "classify":
+        return []
+    if not figures.recipe.evaluate.swaps:
+        return [
+            _(
+                "Whether a decision changes with a person's name, a country or the form of address was "
+                "not measured (evaluate.swaps).",
+                language,
+            )
+        ]
+    text = _("Of the set “{set}” only {rows} rows could be changed for swaps of {kind}.", language)
+    return [
+        text.format(
+            set=split_name(line["set"], language),
+            rows=count(line["rows"]),
+            kind=swap_name(line["kind"], language),
+        )
+        for line in figures.evaluation.swaps
+        if line["model"] == "tuned" and line["rows"] < FEW_SWAPS
     ]

@@ -85,6 +85,9 @@ def of_evaluation(evaluation: dict[str, Any]) -> dict[str, float]:
         found |= _with_bounds(name, one["difference"], one.get("ci95"))
         if is_number(one.get("p_value")):
             found[safe_name(f"{name}.p_value")] = float(one["p_value"])
+    for line in evaluation.get("swaps", []):
+        name = ".".join([line["model"], line["set"], f"swap_flips:{line['kind']}"])
+        found |= _with_bounds(name, line["value"], line["ci95"])
     return found
 
 

@@ -156,6 +156,8 @@ def _settings_of(work: Work) -> InferenceSettings:
         bits=work.bits,
         generation=generation_settings(work.tokens),
         weights=WEIGHTS if recipe.adapter.kind == "full" else None,
+        personal=recipe.data.personal,
+        names=recipe.data.names,
     )
 
 

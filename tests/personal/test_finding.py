@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from afina.audits.personal import KINDS, find_personal
 from afina.audits.secrets import SECRETS, find_secrets
+from afina.personal.finding import KINDS, find_personal
 
 # (kind, text): the numbers are the examples of python-stdnum's own documentation, or of a standard.
 KNOWN = [
