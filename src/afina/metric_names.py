@@ -77,6 +77,8 @@ SHARES = frozenset({"accuracy", "micro_f1", "recall", "precision", "false_positi
 # What evaluate.swaps changes in texts, and what the gate can limit of it: no metric of a set's own rows.
 SWAPS = ("names", "countries", "address")
 SWAP_FLIPS = "swap_flips"
+# The figure of a test suite, for the gate: its set is the suite's name.
+SUITE_SCORE = "suite_score"
 # The metrics that rank models: the first that was measured. Rates that a model reaches by always saying
 # the same, and the one about confidence alone, come last.
 _ALONE = ("recall", "precision", "false_positive_rate", "calibration_error")

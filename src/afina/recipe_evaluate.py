@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from afina.language import _
-from afina.metric_names import METRICS, SWAP_FLIPS, SWAPS
+from afina.metric_names import METRICS, SUITE_SCORE, SWAP_FLIPS, SWAPS
 from afina.recipe_prompts import Prompts, as_prompts
 from afina.recipe_section import Section
 from afina.recipe_suites import Suites, as_suites
@@ -113,9 +113,10 @@ class Evaluate(Section):
 class Limit(Section):
     """One condition of the gate, decided on the bound of its 95 % interval."""
 
-    metric: Literal[(*METRICS, SWAP_FLIPS)] = Field(  # type: ignore[valid-type]
-        description="The metric that is limited, or swap_flips: the share of decisions that a swap of "
-        "evaluate.swaps changes, with by (names, countries or address) and max."
+    metric: Literal[(*METRICS, SWAP_FLIPS, SUITE_SCORE)] = Field(  # type: ignore[valid-type]
+        description="The metric that is limited. Or swap_flips: the share of decisions that a swap of "
+        "evaluate.swaps changes, with by (names, countries or address) and max. Or suite_score: the "
+        "figure of a suite of evaluate.suites, whose name is the set."
     )
     model: str = Field(
         "tuned",
@@ -125,7 +126,8 @@ class Limit(Section):
     against: str | None = Field(None, description="The model that min_gain compares with.")
     set: str = Field(
         "test",
-        description="The test set it is measured on; left_out are the rows of evaluate.leave_out.",
+        description="The test set it is measured on; left_out are the rows of evaluate.leave_out; for "
+        "suite_score the name of a suite.",
     )
     min_gain: float | None = Field(
         None,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from afina.language import _
-from afina.metric_names import AUTO_METRICS, LIKELIHOOD_METRICS, METRICS, SWAP_FLIPS, names
+from afina.metric_names import AUTO_METRICS, LIKELIHOOD_METRICS, METRICS, SUITE_SCORE, SWAP_FLIPS, names
 from afina.recipe_distributed import distributed_faults
 from afina.recipe_prompts import compared_faults, measured_models, prompt_faults
 from afina.recipe_sources import left_out_limit_fault, source_faults
@@ -180,8 +180,22 @@ def _swap_fault(recipe: Recipe, limit: Limit) -> str | None:
     return None
 
 
+def _suite_fault(recipe: Recipe, limit: Limit) -> str | None:
+    """Why a limit on a suite's figure can never be decided; None when it can."""
+    asked = recipe.evaluate.suites.tasks
+    if limit.set not in asked:
+        return _("set {set!r} is not in evaluate.suites.tasks").format(set=limit.set)
+    if {limit.model, limit.against} - {"base", "tuned", None}:
+        return _("only base and tuned are asked about suites")
+    if limit.by is not None or limit.max_train_gap is not None:
+        return _("suite_score takes min, max or min_gain")
+    return None
+
+
 def _limit_fault(recipe: Recipe, limit: Limit) -> str | None:
     """Why a limit of the gate can never be decided; None when it can."""
+    if limit.metric == SUITE_SCORE:
+        return _suite_fault(recipe, limit)
     sets = ["test", *(test.name for test in recipe.data.test)]
     sets += ["left_out"] if recipe.evaluate.leave_out else []
     if limit.set not in sets:

@@ -202,7 +202,7 @@ class Workflow:
     def _gate_stage(self) -> Stage:
         return Stage(
             "gate",
-            after=("evaluate",),
+            after=("evaluate", *self._suites_asked()),
             code=("evaluation/limits",),
             settings=lambda: [limit.model_dump(mode="json") for limit in self.recipe.gate],
             outputs=("gate.json",),
@@ -240,7 +240,6 @@ class Workflow:
     def _report_stage(self, language: str = "", reveal: bool | None = None) -> Stage:
         language = language or self.language or current()
         reveal = self.reveal if reveal is None else reveal
-        drawn = self.run.path("learning_curve.json")
         return Stage(
             "report",
             after=("data", "train", "evaluate", "gate", "profile"),
@@ -248,17 +247,20 @@ class Workflow:
             settings=lambda: {
                 "language": language,
                 "reveal": reveal,
-                "suites": self._suites_hash(),
+                "suites": self._hash_of("suites.json"),
                 "budget": self.recipe.train.budget.model_dump(mode="json"),
-                "curve": sha256_of(drawn) if drawn.exists() else None,
+                "curve": self._hash_of("learning_curve.json"),
             },
             outputs=("report.html",),
             work=lambda: _nothing(write_report(self.run, language, reveal)),
         )
 
-    def _suites_hash(self) -> str | None:
-        """What the report shows of suites, which may be measured after it was written."""
-        path = self.run.path("suites.json")
+    def _suites_asked(self) -> tuple[str, ...]:
+        return ("suites",) if self.recipe.evaluate.suites.tasks else ()
+
+    def _hash_of(self, name: str) -> str | None:
+        """Of a file that the report shows and that may be made after it was written."""
+        path = self.run.path(name)
         return sha256_of(path) if path.exists() else None
 
     def _data(self) -> None:
@@ -368,8 +370,7 @@ class Workflow:
             Whether anything was done.
         """
         worked = False
-        suites = ("suites",) if self.recipe.evaluate.suites.tasks else ()
-        for name in ("data", "train", "evaluate", *suites, "gate"):
+        for name in ("data", "train", "evaluate", *self._suites_asked(), "gate"):
             worked |= self.do(name)
         if self.passed():
             worked |= self.do("release")

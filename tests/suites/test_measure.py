@@ -32,7 +32,7 @@ def suites(tiny, rows, tasks: str, *more: str):
 def test_both_suites_have_every_task_and_their_one_figure(tiny, rows):
     found = suites(tiny, rows, "glue, superglue, xnli_es")
     assert {line["task"] for line in found["results"]} == set(ROWS) - {"xnli_es/xnli_es"} | {"xnli_es"}
-    assert [line["suite"] for line in found["suites"]] == ["glue", "superglue"]
+    assert [line["suite"] for line in found["suites"]] == ["glue", "superglue", "xnli_es"]
     for line in found["suites"]:
         low, high = line["ci95"]
         assert low <= line["difference"] <= high
@@ -117,7 +117,7 @@ def test_any_task_of_the_harness_takes_rows_of_a_folder(tiny, tmp_path):
     (tmp_path / "piqa.jsonl").write_text((json.dumps(row) + "\n") * 12)
     found = suites(tiny, tmp_path, "piqa")
     assert {line["metric"] for line in found["results"]} >= {"acc", "acc_norm"}
-    assert found["suites"] == []
+    assert [line["suite"] for line in found["suites"]] == ["piqa"]
 
 
 def test_a_finished_run_can_be_asked_too(tiny, rows):
@@ -127,3 +127,26 @@ def test_a_finished_run_can_be_asked_too(tiny, rows):
     )
     assert [line["n"] for line in found["results"]] == [1, 1]
     assert value(run, "suites.json") == found
+
+
+def test_the_gate_decides_on_a_suites_figure(tiny, rows):
+    limits = [
+        {"metric": "suite_score", "set": "glue", "against": "base", "min_gain": -0.99},
+        {"metric": "suite_score", "set": "xnli_es", "max": 0.0},
+    ]
+    run = tiny.run(
+        f"evaluate.suites={{tasks: [glue, xnli_es], data: '{rows}'}}",
+        f"gate={json.dumps(limits)}",
+        "train.epochs=0.5",
+        stage="gate",
+    )
+    first, second = value(run, "gate.json")["checks"]
+    figure = value(run, "suites.json")["suites"][0]
+    assert first["value"] == pytest.approx(figure["difference"])
+    assert (first["verdict"], first["ci95"]) == ("pass", pytest.approx(figure["ci95"]))
+    assert second["verdict"] in ("fail", "undecided")
+
+
+def test_a_limit_on_a_suite_that_is_not_asked_is_refused(tiny):
+    with pytest.raises(AfinaError, match=r"'glue' is not in evaluate\.suites\.tasks"):
+        tiny.recipe('gate=[{"metric": "suite_score", "set": "glue", "min": 0.5}]')

@@ -7,7 +7,7 @@ from typing import Any
 
 from afina.errors import AfinaError
 from afina.language import _
-from afina.metric_names import LOWER_IS_BETTER, SHARES, SWAP_FLIPS
+from afina.metric_names import LOWER_IS_BETTER, SHARES, SUITE_SCORE, SWAP_FLIPS
 from afina.metrics.statistics import wilson
 from afina.recipe import Limit, Recipe
 from afina.runs.files import read_json, write_json
@@ -20,6 +20,8 @@ _MOST_ROWS = 10_000_000
 def gate(run: Run, recipe: Recipe) -> dict[str, Any]:
     """Decides every limit of the recipe; writes gate.json and returns its value."""
     report = read_json(run.path("evaluation.json"))
+    if recipe.evaluate.suites.tasks:
+        _add_suites(report, read_json(run.path("suites.json")))
     checks = [_one_group_decides_nothing(limit, _check(limit, report), report) for limit in recipe.gate]
     refused = [
         check["verdict"] == "fail" or (check["verdict"] == "undecided" and limit.undecided == "fail")
@@ -28,6 +30,18 @@ def gate(run: Run, recipe: Recipe) -> dict[str, Any]:
     value = {"schema": GATE_SCHEMA, "passed": not any(refused), "checks": checks}
     write_json(run.path("gate.json"), value)
     return value
+
+
+def _add_suites(report: dict[str, Any], suites: dict[str, Any]) -> None:
+    """The figures of the suites as lines of the evaluation, each suite a set."""
+    for line in suites["suites"]:
+        where = {"set": line["suite"], "slice": None, "metric": SUITE_SCORE}
+        report["results"] += [
+            {**where, "model": model, "n": line["n"], **found} for model, found in line["models"].items()
+        ]
+        compared = {name: line[name] for name in ("difference", "ci95")}
+        pair = {"a": "tuned", "b": "base", "rows_needed": None}
+        report["comparisons"].append({**where, **pair, **compared})
 
 
 def _check(limit: Limit, report: dict[str, Any]) -> dict[str, Any]:

@@ -109,6 +109,7 @@ def metric_name(metric: str, language: str) -> str:
         "rouge_l": "ROUGE-L",
         "bleu": "BLEU",
         "chrf": "chrF",
+        "suite_score": _("suite figure", language),
     }.get(metric, metric.replace("_", " "))
 
 

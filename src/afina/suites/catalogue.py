@@ -156,6 +156,21 @@ def entries_of(name: str) -> list[TaskEntry]:
     return whole or exact or [entry for entry in TASKS if name in (entry.name, entry.harness)][:1]
 
 
+def suite_figure(suite: str, found: dict[str, dict[str, float]]) -> float | None:
+    """A suite's one figure: the official one, or the plain mean over its tasks of their first metric.
+
+    None while a counted task is missing, or a task has no metric that is known here.
+
+    Args:
+        found: metric values by full name of the task.
+    """
+    if suite in ("glue", "superglue"):
+        return official(suite, found)
+    if not found or not all(found.values()):
+        return None
+    return sum(next(iter(values.values())) for values in found.values()) / len(found)
+
+
 def official(suite: str, found: dict[str, dict[str, float]]) -> float | None:
     """A suite's figure; None while one of its counted tasks is missing.
 

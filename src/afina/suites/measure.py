@@ -30,7 +30,7 @@ from afina.runs.files import read_json, write_json
 from afina.runs.folder import Run
 from afina.runs.signals import StopSignal
 from afina.suites.ask import SCHEMA, Asked, ask
-from afina.suites.catalogue import official
+from afina.suites.catalogue import suite_figure
 from afina.suites.scores import KINDS
 from afina.suites.tasks import SuiteTask, chosen_rows, load_tasks, require_harness
 
@@ -198,9 +198,9 @@ def _comparison(
 def _suite_figure(
     suite: str, tasks: list[SuiteTask], answers: dict[str, dict[str, Asked]], seed: int
 ) -> dict[str, Any] | None:
-    """A suite's official figure of both models and their difference, each task's rows resampled apart.
+    """A suite's one figure of both models and their difference, each task's rows resampled apart.
 
-    None for a suite that has no such figure, or of which a task is missing.
+    None for a suite of which a counted task is missing.
     """
     own = [task for task in tasks if task.suite == suite]
     draws: dict[str, Any] = {}
@@ -222,7 +222,7 @@ def _suite_figure(
                 for metric, kind in asked.kinds.items()
                 if kind
             }
-        return official(suite, found)
+        return suite_figure(suite, found)
 
     arrays = {
         (model, task.name, metric): np.array(values)
@@ -242,6 +242,7 @@ def _suite_figure(
     both = {model: np.array(values) for model, values in samples.items()}
     return {
         "suite": suite,
+        "n": sum(len(answers[task.name]["base"].rows) for task in own),
         "models": {
             model: {"value": whole[model], "ci95": _percentiles(both[model])} for model in MODELS
         },
