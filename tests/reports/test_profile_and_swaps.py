@@ -105,10 +105,7 @@ def test_the_terminal_the_gate_and_the_tracker_say_it_too(tmp_path: Path) -> Non
     check = Check("x", "y", 0.17, (0.076, 0.346), "fail", None, "z")
     empty = Check("x", "y", None, None, "undecided", None, "z")
     rows = check_rows(Gate(False, [check, empty]), [limit, limit], "en")
-    assert (
-        rows[0].name
-        == "Decisions of the tuned model changed by swapping names of people, set “test rows”"
-    )
+    assert rows[0].name == "Decisions of the tuned model changed by swapping names of people, set “test”"
     assert rows[0].limit == "at most 0.05"
     assert rows[1].why == "No row of this set has anything to swap."
     sent = of_evaluation(read_json(run.path("evaluation.json")))
