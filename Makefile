@@ -31,8 +31,9 @@ install-dev: $(VENV)/.dev
 demo: $(VENV)/.base
 	@$(RUN)/afina run recipes/phishing.yaml $(DEMO)
 
+# Two workers of one thread each: hardly a test keeps two cores busy by itself.
 test: $(VENV)/.dev
-	@$(RUN)/python -m pytest -m "not bench"
+	@OMP_NUM_THREADS=1 $(RUN)/python -m pytest -m "not bench" -n 2 --dist loadfile
 
 check: $(VENV)/.dev
 	@$(RUN)/ruff check .

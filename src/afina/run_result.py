@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,7 @@ class RunResult:
     training: dict[str, Any]
     report: Path | None
     release: Path
-    learning_curve: dict[str, Any]
+    learning_curve: dict[str, Any] = field(default_factory=dict)
 
     def value(self, metric: str, model: str = "tuned", test_set: str = "test") -> float:
         """One measured value. Raises KeyError when it was not measured."""
