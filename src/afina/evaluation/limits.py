@@ -132,19 +132,8 @@ def _gap(limit: Limit, report: dict[str, Any]) -> dict[str, Any]:
             _("gate: no gap in {metric} of {model} on {set} by {column} was measured").format(**wanted),
             fix=_("the rows of the set need this column, and two of its values 10 rows each"),
         )
-    low, high = (math.nan if bound is None else bound for bound in line["ci95"])
-    most = limit.max_gap
-    assert most is not None
-    verdict = "pass" if high <= most else "fail" if low > most else "undecided"
-    return {
-        "name": _("gap in {metric} of {model} on {set} by {column}").format(**wanted),
-        "limit": _("at most {bound:g}").format(bound=most),
-        "value": line["value"],
-        "ci95": line["ci95"],
-        "verdict": verdict,
-        "rows_needed": None,
-        "why": _why(verdict, None),
-    }
+    name = _("gap in {metric} of {model} on {set} by {column}").format(**wanted)
+    return _at_most(name, limit.max_gap, line["value"], line["ci95"])
 
 
 def _train_gap(limit: Limit, report: dict[str, Any]) -> dict[str, Any]:
@@ -156,24 +145,14 @@ def _train_gap(limit: Limit, report: dict[str, Any]) -> dict[str, Any]:
             _("gate: the gap to training rows in {metric} was not measured").format(metric=limit.metric),
             fix=_("evaluate again: afina evaluate RUN"),
         )
-    low, high = (math.nan if bound is None else bound for bound in line["ci95"])
-    most = limit.max_train_gap
-    assert most is not None
-    verdict = "pass" if high <= most else "fail" if low > most else "undecided"
-    why = _why(verdict, None)
+    name = _("gap in {metric} of {model} between training and validation rows").format(
+        metric=limit.metric, model=limit.model
+    )
+    check = _at_most(name, limit.max_train_gap, line["gap"], line["ci95"])
     if 1 in (line["groups_train"], line["groups_validation"]):
-        verdict, why = "undecided", _("all rows are of one group: they say nothing about other groups")
-    return {
-        "name": _("gap in {metric} of {model} between training and validation rows").format(
-            metric=limit.metric, model=limit.model
-        ),
-        "limit": _("at most {bound:g}").format(bound=most),
-        "value": line["gap"],
-        "ci95": line["ci95"],
-        "verdict": verdict,
-        "rows_needed": None,
-        "why": why,
-    }
+        why = _("all rows are of one group: they say nothing about other groups")
+        return {**check, "verdict": "undecided", "why": why}
+    return check
 
 
 def _flips(limit: Limit, report: dict[str, Any]) -> dict[str, Any]:
@@ -188,24 +167,31 @@ def _flips(limit: Limit, report: dict[str, Any]) -> dict[str, Any]:
             _("gate: no swap of {kind} was asked of {model} on {set}").format(**wanted),
             fix=_("evaluate again: evaluation.json is older than evaluate.swaps"),
         )
-    low, high = (math.nan if bound is None else bound for bound in line["ci95"])
-    most = limit.max
+    name = _("decisions of {model} on {set} changed by swapping {kind}").format(**wanted)
+    check = _at_most(name, limit.max, line["value"], line["ci95"])
+    if not line["rows"]:
+        return {**check, "why": _("no row of this set has anything to swap")}
+    if check["verdict"] == "undecided" and limit.max is not None:
+        needed = _rows_needed(limit, limit.max, {**line, "n": line["rows"]})
+        return {**check, "rows_needed": needed, "why": _why("undecided", needed)}
+    return check
+
+
+def _at_most(
+    name: str, most: float | None, value: float | None, ci95: list[float | None]
+) -> dict[str, Any]:
+    """A check that the high end of an interval keeps to a limit; undecided without an interval."""
     assert most is not None
+    low, high = (math.nan if bound is None else bound for bound in ci95)
     verdict = "pass" if high <= most else "fail" if low > most else "undecided"
-    needed = None
-    why = _("no row of this set has anything to swap")
-    if line["rows"]:
-        if verdict == "undecided":
-            needed = _rows_needed(limit, most, {**line, "n": line["rows"]})
-        why = _why(verdict, needed)
     return {
-        "name": _("decisions of {model} on {set} changed by swapping {kind}").format(**wanted),
+        "name": name,
         "limit": _("at most {bound:g}").format(bound=most),
-        "value": line["value"],
-        "ci95": line["ci95"],
+        "value": value,
+        "ci95": ci95,
         "verdict": verdict,
-        "rows_needed": needed,
-        "why": why,
+        "rows_needed": None,
+        "why": _why(verdict, None),
     }
 
 
