@@ -75,8 +75,8 @@ WORDS: dict[str, dict[str, str]] = {
         "email_mexico": "correo de México, en español",
         "lingspam_pot": "correo: Ling-Spam, phishing_pot",
         "real": "La misma receta entrenada con {rows:,} correos de SpamAssassin y Nazario "
-        "(`{command}`), en fuentes nunca vistas al entrenar; se publicó {weight:g} del adaptador, por una "
-        "regla que se aflojó tras una ejecución anterior en estos conjuntos "
+        "(`{command}`), en fuentes nunca vistas al entrenar; se publicó {weight:g} del adaptador, por "
+        "una regla que se aflojó tras una ejecución anterior en estos conjuntos "
         "(docs/decisions/pooled-head.md). Macro-F1:",
         "own": "las mismas fuentes, filas nunca vistas",
         "peers": "| Contra | Precisión | Respuestas | Filas por segundo, nuestras entre suyas "
