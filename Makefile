@@ -30,6 +30,7 @@ install-dev: $(VENV)/.dev
 
 demo: $(VENV)/.base
 	@$(RUN)/afina run recipes/phishing.yaml $(DEMO)
+	@echo "the command afina is in $(RUN); put it on your path with: source $(RUN)/activate"
 
 # Two workers of one thread each: hardly a test keeps two cores busy by itself.
 test: $(VENV)/.dev

@@ -16,6 +16,7 @@ from lm_eval.api.model import LM
 
 from afina.recipe_file import parse_recipe
 from afina.suites import ask as asking
+from afina.suites import harness_model
 from afina.suites.catalogue import TASKS, entries_of, full_name, official
 from afina.suites.scores import KINDS
 from afina.suites.tasks import load_tasks
@@ -90,7 +91,7 @@ def score_all(folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, dict[s
         f"evaluate: {{suites: {{tasks: [glue, superglue, xnli_es], data: '{folder}', rows: null}}}}",
         "recipe.yaml",
     )
-    monkeypatch.setattr(asking, "HarnessModel", Oracle)
+    monkeypatch.setattr(harness_model, "HarnessModel", Oracle)
     scores = {}
     for task in load_tasks(None, recipe):  # type: ignore[arg-type]
         Oracle.task = task.name

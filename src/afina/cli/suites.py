@@ -96,6 +96,8 @@ def suite_lines(found: dict[str, Any]) -> list[str]:
         if difference and None not in (difference["difference"], *difference["ci95"]):
             low, high = difference["ci95"]
             text += f"  {difference['difference']:+.3f} [{low:+.3f}, {high:+.3f}]"
+        elif difference and difference["difference"] == 0:
+            text += "  " + _("no row was answered otherwise")
         lines.append(text)
     for line in found["suites"]:
         base, tuned = line["models"]["base"], line["models"]["tuned"]

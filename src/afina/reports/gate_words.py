@@ -69,7 +69,13 @@ def _name(limit: Limit, language: str) -> str:
                 metric=metric_name(limit.metric, language), model=model_phrase(limit.model, language)
             )
         )
-    name = _("{metric} of {model}, set “{set}”", language).format(
+    gain = limit.min_gain is not None
+    name = (
+        _("gain in {metric} of {model}, set “{set}”", language)
+        if gain
+        else _("{metric} of {model}, set “{set}”", language)
+    )
+    name = name.format(
         metric=metric_name(limit.metric, language),
         model=model_phrase(limit.model, language),
         set=split_name(limit.set, language),

@@ -10,7 +10,6 @@ import numpy as np
 
 from afina.models.tokenizer import Tokens
 from afina.recipe_suites import Suites
-from afina.suites.harness_model import HarnessModel
 from afina.suites.quiet import quiet
 from afina.suites.scores import by_group, same_by_group
 from afina.suites.tasks import SuiteTask, task_manager
@@ -50,6 +49,8 @@ def ask(
 ) -> Asked:
     """Asks the rows of a task, through the harness: its prompts, its examples, its metrics."""
     from lm_eval import simple_evaluate
+
+    from afina.suites.harness_model import HarnessModel  # needs lm_eval itself
 
     asker = HarnessModel(model, tokens, check)
     name = task.task.task_name

@@ -179,6 +179,8 @@ def _comparison(
     found: Comparison = compare(
         lambda values, rows: KINDS[kind](values[rows]), tuned, base, groups, seed, right
     )
+    # No row answered otherwise shows no spread: a width of zero would claim certainty.
+    spread = found.interval.low < found.interval.high
     return {
         "a": "tuned",
         "b": "base",
@@ -187,7 +189,7 @@ def _comparison(
         "metric": metric,
         "lower_is_better": metric in asked["tuned"].lower,
         "difference": number(found.difference),
-        "ci95": [number(found.interval.low), number(found.interval.high)],
+        "ci95": [number(found.interval.low), number(found.interval.high)] if spread else [None, None],
         "p_value": number(found.p_value),
         "test": f"{found.test}; interval by {found.interval.method}",
         "minimum_detectable": number(found.minimum_detectable),
