@@ -91,3 +91,18 @@ def test_paths_in_the_settings_are_relative(released):
     assert [adapter["path"] for adapter in settings["adapters"]] == ["adapter"]
     assert settings["head"]["path"] == "head.safetensors"
     assert str(released.root) not in json.dumps(settings)
+
+
+def test_the_card_says_that_nothing_was_trained(released, tiny):
+    from afina.releases.card import card
+
+    said = "these weights are those from before training"
+    evaluation = value(released, "release/evaluation.json")
+    path = released.path("train.json")
+    before = path.read_text(encoding="utf-8")
+    try:
+        for step in (0, 5):
+            path.write_text(json.dumps({**json.loads(before), "best_step": step}), encoding="utf-8")
+            assert (said in card(released, released.recipe(), evaluation)) is (step == 0)
+    finally:
+        path.write_text(before, encoding="utf-8")

@@ -44,6 +44,13 @@ def card(run: Run, recipe: Recipe, evaluation: dict[str, Any]) -> str:
             rows=audit["splits"]["train"]["rows"], sources=sources
         ),
     ]
+    if read_json(run.path("train.json"))["best_step"] == 0:
+        lines.append(
+            _(
+                "Training never lowered the validation loss: these weights are those from before "
+                "training."
+            )
+        )
     if "builtin:phishing" in audit["sources"]:
         lines.append(
             _(
