@@ -192,6 +192,13 @@ def _surety(found: Comparison | None, clear: bool, language: str) -> str:
         return _(
             "The difference may be chance: its 95% interval, {interval}, holds zero.", language
         ).format(interval=ends)
+    p_value = found.p_value if found.p_holm is None else found.p_holm
+    if found.ci95 is not None and p_value is not None:
+        return _(
+            "The difference may be chance: its 95% interval, {interval}, is above or below zero, but "
+            "the test of it, corrected for the number of metrics, gives p = {p}.",
+            language,
+        ).format(interval=ends, p=f"{p_value:.2f}")
     return _("The difference may be chance.", language)
 
 
