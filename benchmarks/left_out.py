@@ -134,7 +134,7 @@ def measure(
     from afina.training.heads import weights_of
     from afina.training.probe import fit_head, fit_probe
     from afina.training.robust import AUTO, fit_robust_head, group_codes
-    from afina.training.threshold import Held, choose, choose_left_out, groups_of
+    from afina.training.threshold import choose, choose_left_out, held_rows
 
     train_on, test_on, column = CELLS[cell]
     folder = FOLDER / "rows"
@@ -194,12 +194,12 @@ def measure(
     about: dict[str, Any] = {"strength": strength, "validation": choice.as_json()}
     if column is not None:
         both = [*rows["train"], *rows["validation"]]
-        held = Held(
+        held = held_rows(
+            both,
             np.concatenate([seen["train"], seen["validation"]]),
             np.concatenate([truth["train"], truth["validation"]]),
-            [str(row.extra[column]) for row in both],
-            np.array([row.weight for row in both]),
-            groups_of(both, "family"),
+            column,
+            "family",
         )
         try:
             left = choose_left_out(held, LABELS, 1, strength, None, seed, column)

@@ -29,6 +29,11 @@ def source_faults(recipe: Recipe) -> list[str]:
     if changed and recipe.task.kind != "classify":
         kind = recipe.task.kind
         faults.append("data.augment: " + _("belongs to kind classify, not to {kind}").format(kind=kind))
+    if recipe.data.augment.addresses and recipe.data.personal == "mask":
+        faults.append(
+            "data.augment.addresses: "
+            + _("puts addresses into texts, which personal: mask takes out: leave one of them")
+        )
     baselines = recipe.evaluate.baselines
     if "blend" in baselines and recipe.task.kind == "classify" and "tfidf" not in baselines:
         faults.append("evaluate.baselines: " + _("blend joins the tuned model with tfidf: name it too"))

@@ -392,10 +392,9 @@ def _evaluate(look: Look) -> list[str]:
         lines += ["evaluate:", "  baselines: [tfidf]  # " + _("a classical model to compare with"), ""]
     metric = "macro_f1" if look.kind == "classify" else "perplexity"
     lines.append("gate:  # " + _("what a model must reach to be released"))
-    against = f"  - {{metric: {metric}, model: tuned, against: base, min_gain: 0.0}}"
-    lines.append(against + "  # " + _("better than the base, with its whole interval"))
+    why = _("better than the base, with its whole interval")
+    lines.append(f"  - {{metric: {metric}, model: tuned, against: base, min_gain: 0.0}}  # {why}")
     if look.kind == "classify":
-        mark = "" if look.positive else "# "
         limit = "- {metric: false_positive_rate, model: tuned, max: 0.05, undecided: warn}"
-        lines.append(f"  {mark}{limit}  # " + _("false alarms"))
+        lines.append(f"  {'' if look.positive else '# '}{limit}  # " + _("false alarms"))
     return lines

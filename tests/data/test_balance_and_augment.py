@@ -11,8 +11,9 @@ from afina.data.augment import KINDS, SHORTEST, Augmenter, addresses, casing, he
 from afina.data.balance import MOST, balance
 from afina.data.batches import epoch_order
 from afina.data.roles import Row
-from afina.errors import DataError
+from afina.errors import AfinaError, DataError
 from afina.recipe import Augment
+from afina.recipe_file import parse_recipe
 from tests.conftest import colour_rows
 
 RANDOM = np.random.default_rng
@@ -160,3 +161,10 @@ def test_the_data_stage_changes_training_rows_alone(made):
     assert done.audit["augment"]["changed"] == len(changed) > 20
     assert all(row.extra["augmented"] for row in changed)
     assert plain.audit["augment"] is None
+
+
+def test_addresses_are_not_put_into_rows_that_are_masked():
+    with pytest.raises(AfinaError, match=r"data\.augment\.addresses: puts addresses into texts"):
+        parse_recipe(
+            "name: a\ndata: {train: a.csv, personal: mask, augment: {addresses: 0.2}}", "recipe.yaml"
+        )

@@ -91,7 +91,7 @@ def test_one_source_of_each_label_is_left_out_at_a_time(report):
 
 def test_no_row_of_a_left_out_source_is_in_a_child(run, report):
     for number, fold in enumerate(report["left_out_folds"]["folds"], start=1):
-        child = run.path(f"children/left_out-{number}")
+        child = run.path(f"children/left_out/{number}")
         for name in ("train", "validation"):
             rows = read_rows(child / f"data/{name}.parquet")
             whole = read_rows(run.path(f"data/{name}.parquet"))

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def overfitting_lines(result: RunResult) -> list[str]:
-    """The report's sentences about it; nothing for evaluations that do not have it."""
+    """The answer and what it rests on first; the rest is in the report."""
     from afina.reports.by_heart import by_heart
     from afina.reports.learning_curve import curve_view
 
@@ -19,7 +19,7 @@ def overfitting_lines(result: RunResult) -> list[str]:
     found = by_heart(result.evaluation.get("overfitting"), current())
     if found is not None:
         lines.append(_("learned by heart? {answer}").format(answer=found.headline.text))
-        lines += [f"  {sentence}" for sentence in found.sentences]
+        lines.append(f"  {found.sentences[0]}")
     curve = curve_view(result.learning_curve, current())
     if curve is not None:
         lines.append(_("more data? {answer}").format(answer=curve.headline.text))

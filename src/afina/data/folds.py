@@ -43,6 +43,17 @@ def counts_of(values: Sequence[str | None], labels: Sequence[str]) -> Counts:
     return found
 
 
+def folds_within(values: Sequence[str | None], labels: Sequence[str], known: list[str]) -> Folds:
+    """The folds of rows that are answered and trained on in turn.
+
+    Args:
+        values, labels: of each row; [rows]. known: all labels.
+    """
+    counts = counts_of(values, labels)
+    bare = Counter(label for label, value in zip(labels, values, strict=True) if value is None)
+    return make_folds(counts, counts, bare, known)
+
+
 def make_folds(tested: Counts, trained: Counts, without_value: Counter[str], labels: list[str]) -> Folds:
     """Which values are left out together.
 

@@ -5,7 +5,10 @@ A file that is there is not made again, so that an interrupted evaluation goes o
 
 from __future__ import annotations
 
+import gc
 import json
+from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -139,6 +142,7 @@ class Answers:
     def let_go(self) -> None:
         """Frees the released model; asked again, it is loaded again."""
         self.__dict__.pop("engine", None)
+        gc.collect()
 
     def probabilities(self, model: str, test: TestRows) -> Array:
         """Probabilities of the labels; [rows, labels]."""
@@ -202,15 +206,8 @@ class Answers:
         return np.stack([read_column(path, "loss"), read_column(path, "tokens"), sizes], axis=1)
 
     def _losses(self, model: str, rows: list[Row]) -> Array:
-        pieces, owner = [], []
-        for index, row in enumerate(rows):
-            for piece in encode_row(self.engine.tokens, self.recipe, self.labels, row):
-                pieces.append(piece)
-                owner.append(index)
-        found = self._measure(model, pieces)
-        table = np.zeros((len(rows), 2))
-        np.add.at(table, owner, np.array(found).T)
-        return table
+        with self.engine.base_only() if model == "base" else nullcontext():
+            return losses_by(self.engine, self.recipe, self.labels, rows, self.stop.check)
 
     def written(self, model: str, test: TestRows) -> tuple[list[str], list[str]]:
         """What the model writes in place of each conversation's last answer, and that answer."""
@@ -240,14 +237,21 @@ class Answers:
                 return "".join(self.engine.reply(asked, most))
         return "".join(self.engine.reply(asked, most))
 
-    def _measure(self, model: str, pieces: list[Any]) -> tuple[list[float], list[int]]:
-        budget = 2 * self.recipe.train.micro_batch_tokens
-        if model == "base":
-            with self.engine.base_only():
-                return row_losses(
-                    self.engine.model, pieces, self.engine.tokens.pad, budget, self.stop.check
-                )
-        return row_losses(self.engine.model, pieces, self.engine.tokens.pad, budget, self.stop.check)
+
+def losses_by(
+    engine: Engine, recipe: Recipe, labels: list[str], rows: list[Row], check: Callable[[], None]
+) -> Array:
+    """Summed loss in nats and trained tokens of each row by an engine's model; [rows, 2]."""
+    pieces, owner = [], []
+    for index, row in enumerate(rows):
+        for piece in encode_row(engine.tokens, recipe, labels, row):
+            pieces.append(piece)
+            owner.append(index)
+    budget = 2 * recipe.train.micro_batch_tokens
+    found = row_losses(engine.model, pieces, engine.tokens.pad, budget, check)
+    table = np.zeros((len(rows), 2))
+    np.add.at(table, owner, np.array(found, dtype=float).T)
+    return table
 
 
 def keep_answers(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,31 +14,39 @@ if TYPE_CHECKING:
 Array = np.ndarray[Any, np.dtype[Any]]
 
 
-class Further(Protocol):
-    """A model that answers the same rows.
+class Further:
+    """A model that answers the same rows: as a classifier, by losses, or in writing, as its task is.
 
     Attributes:
         threshold: probability of the positive label from which it is said.
         likelihoods: whether a classifier's right label is read as text, for perplexity.
     """
 
-    threshold: float
-    likelihoods: bool
+    threshold = 0.5
+    likelihoods = False
 
     def probabilities(self, test: TestRows) -> Array:
-        """Probabilities of the labels, in the order of this run; [rows, labels]."""
+        """Of a classifier: probabilities of the labels, in the order of this run; [rows, labels]."""
+        raise TypeError(f"{type(self).__name__} has no labels")
 
     def losses(self, rows: list[Row]) -> Array:
         """Summed loss in nats and trained tokens of each row; [rows, 2]."""
+        raise TypeError(f"{type(self).__name__} has no losses")
 
     def write(self, asked: list[dict[str, str]], most: int) -> str:
         """The answer to a conversation, of at most so many tokens."""
+        raise TypeError(f"{type(self).__name__} writes nothing")
 
     def kept(self, test: TestRows) -> Array | None:
         """The rows that it may be measured on, as row numbers; None for all."""
+        return None
 
     def let_go(self) -> None:
-        """Frees what was loaded for it; asked again, it loads again."""
+        """Frees what was loaded for it alone; asked again, it loads again."""
+
+    def report(self) -> list[dict[str, Any]]:
+        """What evaluation.json says of how it was made: a line for each prompt that was tried."""
+        return []
 
 
 def further_models(answers: Answers) -> dict[str, Further]:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import gc
-from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from afina.data.folds import counts_of, make_folds, value_of
+from afina.data.folds import folds_within, value_of
 from afina.data.roles import Row
 from afina.data.table import RowWriter
 from afina.errors import DataError
@@ -20,14 +19,14 @@ from afina.metrics.calibration import fit_temperature, softmax
 from afina.models.base import find_base
 from afina.models.tokenizer import load_tokens
 from afina.recipe import Recipe
-from afina.runs.children import child_of
+from afina.runs.children import child
 from afina.runs.files import atomic, read_json, write_json
 from afina.runs.signals import StopSignal
 from afina.runs.stages import state_of
 from afina.training.adapter_weight import FEWEST_ROWS
 from afina.training.heads import STATES, weights_of
 from afina.training.probe import MOST_ROWS, fit_probe
-from afina.training.threshold import HALF, Held, choose, choose_left_out, groups_of
+from afina.training.threshold import HALF, choose, choose_left_out, held_rows
 from afina.training.tune import train
 
 if TYPE_CHECKING:
@@ -117,14 +116,9 @@ def _probe(
         column = recipe.train.threshold_by
         if wanted == "left_out" and column is not None:
             both = [rows.train[row] for row in train] + [rows.validation[row] for row in validation]
-            group_by = recipe.data.split.group_by
-            held = Held(
-                np.concatenate([features, checked]),
-                np.concatenate([truth, goal]),
-                [value_of(row, column) for row in both],
-                np.array([row.weight for row in both]),
-                groups_of(both, None if group_by == column else group_by),
-            )
+            states_of_both = np.concatenate([features, checked])
+            goals = np.concatenate([truth, goal])
+            held = held_rows(both, states_of_both, goals, column, recipe.data.split.group_by)
             try:
                 choice = choose_left_out(
                     held, labels, code, strength, most, recipe.seed, column, stop.check
@@ -195,35 +189,34 @@ def _tuned(
     number: int,
     stop: StopSignal,
 ) -> FoldAnswers:
-    """An adapter trained in `children/left_out-N` as the run's own was; it goes on after a stop."""
+    """An adapter trained in `children/left_out/N` as the run's own was; it goes on after a stop."""
     run, labels = answers.run, answers.labels
     recipe, chosen_on = _recipe_without(answers.recipe, kept, labels)
     state = state_of(run, "train")
     ids = [[row.id for row in part] for part in (*kept, asked)]
     made_of = {"train": state["key"] if state else None, "values": list(fold), "rows": ids}
-    child = child_of(run, f"left_out-{number}", recipe, made_of)
-    for name, part in zip(("train", "validation", "test"), (*kept, asked), strict=True):
-        path = child.path(f"data/{name}.parquet")
-        if not path.exists():
-            with atomic(path) as temporary, RowWriter(temporary) as writer:
-                for row in part:
-                    writer.write(row)
     audit = read_json(run.path("data/audit.json"))
-    write_json(
-        child.path("data/audit.json"),
-        {"schema": audit["schema"], "labels": labels, "left_out": {rows.column: list(fold)}},
-    )
-    if not child.path("train.json").exists():
-        # Two models at a time may be too many for the machine: the run's own is read again later.
-        answers.__dict__.pop("engine", None)
-        gc.collect()
-        base = find_base(recipe.base.model, recipe.base.revision, run.say)
-        train(child, recipe, base, load_tokens(base.folder))
-        gc.collect()
-    own = Answers(child, recipe, labels, stop)
-    truth = np.array([labels.index(str(row.label)) for row in asked])
-    found = own.probabilities("tuned", TestRows("left_out", asked, truth, None))
-    settings = own.engine.settings
+    with child(run, "left_out", number, recipe, made_of) as target:
+        for name, part in zip(("train", "validation", "test"), (*kept, asked), strict=True):
+            path = target.path(f"data/{name}.parquet")
+            if not path.exists():
+                with atomic(path) as temporary, RowWriter(temporary) as writer:
+                    for row in part:
+                        writer.write(row)
+        write_json(
+            target.path("data/audit.json"),
+            {"schema": audit["schema"], "labels": labels, "left_out": {rows.column: list(fold)}},
+        )
+        if not target.path("train.json").exists():
+            # Two models at a time may be too many for the machine: the run's own is read again later.
+            answers.let_go()
+            base = find_base(recipe.base.model, recipe.base.revision, run.say)
+            train(target, recipe, base, load_tokens(base.folder))
+            gc.collect()
+        own = Answers(target, recipe, labels, stop)
+        truth = np.array([labels.index(str(row.label)) for row in asked])
+        found = own.probabilities("tuned", TestRows("left_out", asked, truth, None))
+        settings = own.settings
     return FoldAnswers(found, settings.threshold, settings.temperature, chosen_on, len(kept[0]))
 
 
@@ -239,10 +232,7 @@ def _recipe_without(
         assert column is not None
         both = [*kept[0], *kept[1]]
         names = [str(row.label) for row in both]
-        values = [value_of(row, column) for row in both]
-        bare = Counter(n for n, value in zip(names, values, strict=True) if value is None)
-        counts = counts_of(values, names)
-        if len(make_folds(counts, counts, bare, labels).folds) < 2:
+        if len(folds_within([value_of(row, column) for row in both], names, labels).folds) < 2:
             wanted = "validation"
             new = {"threshold_from": wanted, "threshold_by": None}
             changes["train"] = recipe.train.model_copy(update=new)

@@ -55,8 +55,8 @@ def evaluate(run: Run, recipe: Recipe) -> dict[str, Any]:
         _ask_in_turn(answers, tests, positive, stop)
         for test in tests:
             measure_set(report, answers, test, positive, stop)
-        if "prompted" in answers.further:
-            report["prompts"] = answers.further["prompted"].report()  # type: ignore[attr-defined]
+        for model in answers.further.values():
+            report["prompts"] += model.report()
         if recipe.evaluate.leave_out is not None:
             measure_left_out(report, answers, positive, stop)
         report["overfitting"] = overfitting(answers)

@@ -10,17 +10,16 @@ from typing import Any
 
 import numpy as np
 
-from afina.data.chat import encode_row
 from afina.data.duplicates import content_hash
 from afina.data.roles import Row
 from afina.data.table import iterate_rows
 from afina.data.test_sets import among
 from afina.errors import AfinaError, MissingExtra
-from afina.evaluation.answers import Answers, TestRows
+from afina.evaluation.answers import Answers, TestRows, losses_by
+from afina.evaluation.further import Further
 from afina.evaluation.prompt_asking import require_room
 from afina.inference.engine import Engine
 from afina.inference.settings import InferenceSettings, read_settings
-from afina.inference.states import row_losses
 from afina.language import _
 from afina.metrics.calibration import softmax
 from afina.models.tokenizer import Tokens
@@ -35,7 +34,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 FEWEST_ROWS = 10
 
 
-class OtherModel:
+class OtherModel(Further):
     """A model with an engine of its own, loaded when it is first asked.
 
     Attributes:
@@ -73,21 +72,12 @@ class OtherModel:
 
     def losses(self, rows: list[Row]) -> Array:
         """Summed loss in nats and trained tokens of each row, asked as this model is; [rows, 2]."""
-        answers, engine = self._answers, self.engine
+        answers = self._answers
         recipe = answers.recipe
         if recipe.task.kind == "generate":
             task = recipe.task.model_copy(update={"instruction": self.settings.instruction})
             recipe = recipe.model_copy(update={"task": task})
-        pieces, owner = [], []
-        for index, row in enumerate(rows):
-            for piece in encode_row(engine.tokens, recipe, answers.labels, row):
-                pieces.append(piece)
-                owner.append(index)
-        budget = 2 * recipe.train.micro_batch_tokens
-        found = row_losses(engine.model, pieces, engine.tokens.pad, budget, answers.stop.check)
-        table = np.zeros((len(rows), 2))
-        np.add.at(table, owner, np.array(found, dtype=float).T)
-        return table
+        return losses_by(self.engine, recipe, answers.labels, rows, answers.stop.check)
 
     def write(self, asked: list[dict[str, str]], most: int) -> str:
         """The answer to a conversation."""

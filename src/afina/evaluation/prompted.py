@@ -11,6 +11,7 @@ import numpy as np
 from afina.data.roles import Row
 from afina.errors import AfinaError
 from afina.evaluation.answers import Answers, TestRows, test_rows
+from afina.evaluation.further import Further
 from afina.evaluation.prompt_asking import VALIDATION, Asking
 from afina.evaluation.prompt_rows import stratified
 from afina.evaluation.score import Measured, label_answers, label_metric, number, results_of
@@ -67,11 +68,11 @@ class Asked:
     rows_cut: int
 
 
-class PromptedClassifier:
-    """Chooses among the variants on the validation rows, then answers as the chosen one."""
+class PromptedClassifier(Further):
+    """Chooses among the variants on the validation rows, then answers as the chosen one.
 
-    threshold = 0.5
-    likelihoods = False
+    It is asked with the run's own engine about all rows: test rows are never among the examples.
+    """
 
     def __init__(self, answers: Answers, prompts: Prompts) -> None:
         self._answers, self._prompts = answers, prompts
@@ -179,21 +180,6 @@ class PromptedClassifier:
         best = self.chosen
         logits = self._asking.logits(best.variant, best.prompt, test.name, test.rows)
         return softmax(best.calibration.apply(logits))
-
-    def losses(self, rows: list[Row]) -> Array:
-        """A prompted classifier has no perplexity."""
-        raise NotImplementedError
-
-    def write(self, asked: list[dict[str, str]], most: int) -> str:
-        """A classifier writes nothing."""
-        raise NotImplementedError
-
-    def kept(self, test: TestRows) -> Array | None:
-        """All rows: test rows are never among the examples."""
-        return None
-
-    def let_go(self) -> None:
-        """It is asked with the run's own engine."""
 
     def report(self) -> list[dict[str, Any]]:
         """Every variant as a line of evaluation.json; no row's text is in it, for it is released."""

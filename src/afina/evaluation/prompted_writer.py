@@ -13,6 +13,7 @@ from afina.data.roles import Row
 from afina.data.table import read_rows
 from afina.errors import AfinaError
 from afina.evaluation.answers import Answers, TestRows, read_column, test_rows, write_table
+from afina.evaluation.further import Further
 from afina.evaluation.prompt_asking import VALIDATION
 from afina.evaluation.prompt_rows import drawn_examples, stratified
 from afina.evaluation.score import Measured, likelihood_metric, number, results_of
@@ -54,10 +55,12 @@ class Way:
         return [*found[:first], *before, *found[first:]]
 
 
-class PromptedWriter:
-    """Chooses among the variants on the validation rows, then writes as the chosen one."""
+class PromptedWriter(Further):
+    """Chooses among the variants on the validation rows, then writes as the chosen one.
 
-    threshold = 0.5
+    It is asked with the run's own engine about all rows: test rows are never among the examples.
+    """
+
     likelihoods = True
 
     def __init__(self, answers: Answers, prompts: Prompts) -> None:
@@ -207,10 +210,6 @@ class PromptedWriter:
         with engine.base_only():
             return "".join(stream(engine.model, engine.tokens, messages, settings))
 
-    def probabilities(self, test: TestRows) -> Array:
-        """A writing model has no labels."""
-        raise NotImplementedError
-
     def losses(self, rows: list[Row]) -> Array:
         """Summed loss in nats and trained tokens of each row by the chosen variant; [rows, 2]."""
         return self.losses_of(self.chosen, rows)
@@ -218,13 +217,6 @@ class PromptedWriter:
     def write(self, asked: list[dict[str, str]], most: int) -> str:
         """The answer to a conversation by the chosen variant."""
         return self.write_as(self.chosen, asked, most)
-
-    def kept(self, test: TestRows) -> Array | None:
-        """All rows: test rows are never among the examples."""
-        return None
-
-    def let_go(self) -> None:
-        """It is asked with the run's own engine."""
 
     def report(self) -> list[dict[str, Any]]:
         """Every variant as a line of evaluation.json; no row's text is in it, for it is released."""
@@ -265,10 +257,8 @@ class PromptedWriter:
         return found
 
 
-class _OneWay:
+class _OneWay(Further):
     """A variant as a model that writes, while variants are compared."""
-
-    threshold, likelihoods = 0.5, False
 
     def __init__(self, writer: PromptedWriter, way: Way) -> None:
         self._writer, self._way = writer, way
@@ -276,21 +266,6 @@ class _OneWay:
     def write(self, asked: list[dict[str, str]], most: int) -> str:
         """The answer to a conversation."""
         return self._writer.write_as(self._way, asked, most)
-
-    def probabilities(self, test: TestRows) -> Array:
-        """A writing model has no labels."""
-        raise NotImplementedError
-
-    def losses(self, rows: list[Row]) -> Array:
-        """Only answers are written here."""
-        raise NotImplementedError
-
-    def kept(self, test: TestRows) -> Array | None:
-        """All rows."""
-        return None
-
-    def let_go(self) -> None:
-        """It is asked with the run's own engine."""
 
 
 def _shown(row: Row) -> Messages:

@@ -41,18 +41,30 @@ def continue_greedily(
     return found
 
 
+def left_padded(rows: Sequence[list[int]], pad: int) -> tuple[Any, Any]:
+    """Rows that end at the same place, so that each goes on at its own end.
+
+    Returns:
+        Token ids, and 1 where a row has one; [rows, length] both.
+    """
+    import torch
+
+    width = max(map(len, rows))
+    ids = torch.full((len(rows), width), pad, dtype=torch.long)
+    seen = torch.zeros((len(rows), width), dtype=torch.long)
+    for row, own in enumerate(rows):
+        ids[row, width - len(own) :] = torch.tensor(own)
+        seen[row, width - len(own) :] = 1
+    return ids, seen
+
+
 def _continue(
     model: Any, beginnings: list[list[int]], count: int, pad: int, check: Callable[[], None]
 ) -> list[list[int]]:
     """One batch, padded on the left, so that every row's next token is at the same place."""
     import torch
 
-    width = max(len(ids) for ids in beginnings)
-    ids = torch.full((len(beginnings), width), pad, dtype=torch.long)
-    seen = torch.zeros((len(beginnings), width), dtype=torch.long)
-    for row, own in enumerate(beginnings):
-        ids[row, width - len(own) :] = torch.tensor(own)
-        seen[row, width - len(own) :] = 1
+    ids, seen = left_padded(beginnings, pad)
     given, seen = ids.to(model.device), seen.to(model.device)
     places = (seen.cumsum(dim=1) - 1).clamp(min=0)
     memory, written = None, []

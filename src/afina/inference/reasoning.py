@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from afina.data.batches import group_by_length
+from afina.inference.continuation import left_padded
 from afina.inference.states import measuring
 from afina.models.tokenizer import Tokens
 
@@ -27,19 +28,12 @@ def write_all(
         done: called after each batch with the rows' numbers and what was written to them.
         check: called before each batch.
     """
-    import torch
-
     plain = [[{"role": m["role"], "content": m["content"]} for m in turns] for turns in conversations]
     encoded = [tokens.encode_chat(turns) for turns in plain]
     lengths = [len(ids) + most for ids in encoded]
     for group in group_by_length(lengths, range(len(encoded)), TOKEN_BUDGET):
         check()
-        width = max(len(encoded[row]) for row in group)
-        ids = torch.full((len(group), width), tokens.pad, dtype=torch.long)
-        seen = torch.zeros((len(group), width), dtype=torch.long)
-        for place, row in enumerate(group):  # padded on the left: each goes on at its own end
-            ids[place, width - len(encoded[row]) :] = torch.tensor(encoded[row])
-            seen[place, width - len(encoded[row]) :] = 1
+        ids, seen = left_padded([encoded[row] for row in group], tokens.pad)
         with measuring(model):
             written = model.generate(
                 input_ids=ids.to(model.device),
@@ -52,5 +46,5 @@ def write_all(
                 eos_token_id=sorted(tokens.ends),
                 pad_token_id=tokens.pad,
             )
-        texts = tokens.tokenizer.batch_decode(written[:, width:], skip_special_tokens=True)
+        texts = tokens.tokenizer.batch_decode(written[:, ids.shape[1] :], skip_special_tokens=True)
         done(list(group), [str(text).strip() for text in texts])

@@ -7,7 +7,8 @@ from typing import Any
 
 from afina.language import _
 from afina.reports.figures import Comparison, Evaluation
-from afina.reports.formats import Interval, count, digits_of, interval, signed
+from afina.reports.formats import Interval, count, digits_of, ends_of, interval, signed
+from afina.reports.statements import BAD, GOOD, PLAIN, WARN, Statement
 from afina.reports.words import (
     QUANTISED,
     calibration_name,
@@ -16,14 +17,6 @@ from afina.reports.words import (
     model_kind,
     model_phrase,
 )
-
-
-@dataclass(frozen=True)
-class Said:
-    """A sentence of the verdict and its tone: good, bad, warn or plain."""
-
-    tone: str
-    text: str
 
 
 @dataclass(frozen=True)
@@ -42,7 +35,7 @@ class PromptRow:
     n: int | None
 
 
-def beside_statements(evaluation: Evaluation, language: str) -> list[Said]:
+def beside_statements(evaluation: Evaluation, language: str) -> list[Statement]:
     """Whether training was needed at all, what fewer bits cost, and what an earlier model does."""
     said = [prompted_statement(evaluation, language)]
     models = evaluation.models(evaluation.main_set or "")
@@ -52,7 +45,7 @@ def beside_statements(evaluation: Evaluation, language: str) -> list[Said]:
     return [one for one in said if one is not None]
 
 
-def prompted_statement(evaluation: Evaluation, language: str) -> Said | None:
+def prompted_statement(evaluation: Evaluation, language: str) -> Statement | None:
     """Whether the base with a good prompt is as good as the tuned model."""
     found = _against(evaluation, "prompted")
     if found is None:
@@ -66,7 +59,7 @@ def prompted_statement(evaluation: Evaluation, language: str) -> Said | None:
             "(“{prompt}”), {metric} {difference}, 95% interval {interval}, on {rows} rows.",
             language,
         )
-        return Said("good", text.format(**words))
+        return Statement(GOOD, text.format(**words))
     if better is None:
         text = _(
             "Training may not be needed: no difference between the tuned model and the untrained base "
@@ -74,16 +67,16 @@ def prompted_statement(evaluation: Evaluation, language: str) -> Said | None:
             "{interval}, on {rows} rows.",
             language,
         )
-        return Said("warn", text.format(**words))
+        return Statement(WARN, text.format(**words))
     text = _(
         "Training did not pay: the untrained base with its best prompt (“{prompt}”) is better than the "
         "tuned model, {metric} {difference}, 95% interval {interval}, on {rows} rows.",
         language,
     )
-    return Said("bad", text.format(**words))
+    return Statement(BAD, text.format(**words))
 
 
-def _bits_statement(evaluation: Evaluation, model: str, language: str) -> Said | None:
+def _bits_statement(evaluation: Evaluation, model: str, language: str) -> Statement | None:
     """What holding the base in fewer bits costs; the difference is that of fewer bits minus all."""
     test_set = evaluation.main_set
     found = evaluation.comparison(model, "tuned", test_set or "", evaluation.main_metric)
@@ -97,15 +90,15 @@ def _bits_statement(evaluation: Evaluation, model: str, language: str) -> Said |
             "{interval}, on {rows} rows.",
             language,
         )
-        return Said("warn", capital(text.format(model=model_phrase(model, language), **words)))
+        return Statement(WARN, capital(text.format(model=model_phrase(model, language), **words)))
     text = _(
         "{model}: no loss is shown, {metric} {difference}, 95% interval {interval}, on {rows} rows.",
         language,
     )
-    return Said("plain", capital(text.format(model=model_phrase(model, language), **words)))
+    return Statement(PLAIN, capital(text.format(model=model_phrase(model, language), **words)))
 
 
-def _other_statement(evaluation: Evaluation, model: str, language: str) -> Said | None:
+def _other_statement(evaluation: Evaluation, model: str, language: str) -> Statement | None:
     """How the tuned model stands to the model of another run."""
     found = _against(evaluation, model)
     if found is None:
@@ -129,7 +122,7 @@ def _other_statement(evaluation: Evaluation, model: str, language: str) -> Said 
             "{rows} rows.",
             language,
         )
-    return Said({True: "good", False: "bad", None: "plain"}[better], text.format(**words))
+    return Statement({True: GOOD, False: BAD, None: PLAIN}[better], text.format(**words))
 
 
 def _against(evaluation: Evaluation, model: str) -> Comparison | None:
@@ -157,7 +150,6 @@ def prompt_rows(evaluation: Evaluation, language: str) -> list[PromptRow]:
         line: dict[str, Any] = next(
             (item for item in one.get("results") or [] if item["metric"] == one["metric"]), {}
         )
-        low, high = line.get("ci95") or (None, None)
         rows.append(
             PromptRow(
                 name=str(one["name"]),
@@ -168,7 +160,7 @@ def prompt_rows(evaluation: Evaluation, language: str) -> list[PromptRow]:
                 calibration=calibration_name(one.get("calibration"), language),
                 metric=str(one["metric"]),
                 value=line.get("value"),
-                ci95=None if low is None or high is None else (float(low), float(high)),
+                ci95=ends_of(line.get("ci95")),
                 n=line.get("n"),
             )
         )

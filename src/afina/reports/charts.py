@@ -76,16 +76,16 @@ def curve_chart(curve: Curve) -> Markup:
         return 100 * (1 - (value - low) / (high - low))
 
     marks = log_ticks(low, high) if logarithmic else ticks(low, high)
-    parts = [_horizontal(down(mark), tick_text(mark)) for mark in marks]
-    parts += [_vertical_tick(across(mark), tick_text(mark)) for mark in ticks(first, last)]
+    parts = [horizontal(down(mark), tick_text(mark)) for mark in marks]
+    parts += [vertical_tick(across(mark), tick_text(mark)) for mark in ticks(first, last)]
     parts.append(
         f'<text class="axis" x="100%" y="100%" dy="2.9em" '
         f'text-anchor="end">{escape(curve.step_text)}</text>'
     )
     parts.append('<svg viewBox="0 0 1000 1000" preserveAspectRatio="none" width="100%" height="100%">')
-    parts.append(_polyline("raw", thin(curve.train), across, down))
-    parts.append(_polyline("smooth", thin(smoothed), across, down))
-    parts.append(_polyline("validation", curve.validation, across, down))
+    parts.append(polyline("raw", thin(curve.train), across, down))
+    parts.append(polyline("smooth", thin(smoothed), across, down))
+    parts.append(polyline("validation", curve.validation, across, down))
     parts.append("</svg>")
     if curve.best_step is not None:
         parts.append(_best(across(curve.best_step), curve.best_text))
@@ -94,7 +94,7 @@ def curve_chart(curve: Curve) -> Markup:
             f'<circle class="point" cx="{across(step):.2f}%" cy="{down(value):.2f}%" r="4"/>'
             for step, value in curve.validation
         ]
-    return _svg(f"curve-{curve.key}", "curve", 240, curve.title, curve.description, parts)
+    return svg_of(f"curve-{curve.key}", "curve", 240, curve.title, curve.description, parts)
 
 
 def interval_chart(key: str, title: str, description: str, dots: list[Dot], bounded: bool) -> Markup:
@@ -108,7 +108,7 @@ def interval_chart(key: str, title: str, description: str, dots: list[Dot], boun
     def across(value: float) -> float:
         return 100 * (value - low) / (high - low)
 
-    parts = [_vertical_tick(across(mark), tick_text(mark), grid=True) for mark in ticks(low, high, 5)]
+    parts = [vertical_tick(across(mark), tick_text(mark), grid=True) for mark in ticks(low, high, 5)]
     for index, dot in enumerate(dots):
         y = _ROW * index + _ROW // 2
         kind = model_kind(dot.model)
@@ -130,7 +130,7 @@ def interval_chart(key: str, title: str, description: str, dots: list[Dot], boun
         parts.append(
             f'<text class="value" x="100%" dx="12" y="{y}" dy=".35em">{escape(dot.text)}</text></g>'
         )
-    return _svg(f"dots-{key}", "dots", height, title, description, parts)
+    return svg_of(f"dots-{key}", "dots", height, title, description, parts)
 
 
 def _widened(low: float, high: float, raw: Points, logarithmic: bool) -> tuple[float, float]:
@@ -159,7 +159,8 @@ def _domain(low: float, high: float, bounded: bool) -> tuple[float, float]:
     return (max(0.0, low - room) if low >= 0 else low - room), high + room
 
 
-def _svg(key: str, kind: str, height: int, title: str, description: str, parts: list[str]) -> Markup:
+def svg_of(key: str, kind: str, height: int, title: str, description: str, parts: list[str]) -> Markup:
+    """A drawing of parts whose texts are escaped, with its title and description."""
     return Markup(  # noqa: S704 - every text in it is escaped above
         f'<svg class="plot {kind}" role="img" height="{height}" aria-labelledby="{escape(key)}-t '
         f'{escape(key)}-d">'
@@ -168,14 +169,16 @@ def _svg(key: str, kind: str, height: int, title: str, description: str, parts: 
     )
 
 
-def _horizontal(y: float, text: str) -> str:
+def horizontal(y: float, text: str) -> str:
+    """A line across with its number; y in percent from the top."""
     return (
         f'<line class="grid" x1="0" x2="100%" y1="{y:.2f}%" y2="{y:.2f}%"/>'
         f'<text class="tick" x="-8" y="{y:.2f}%" dy=".35em" text-anchor="end">{escape(text)}</text>'
     )
 
 
-def _vertical_tick(x: float, text: str, grid: bool = False) -> str:
+def vertical_tick(x: float, text: str, grid: bool = False) -> str:
+    """A number below, with a line up where a grid is wanted; x in percent."""
     line = f'<line class="grid" x1="{x:.2f}%" x2="{x:.2f}%" y1="0" y2="100%"/>' if grid else ""
     place = f'x="{x:.2f}%" y="100%" dy="1.5em" text-anchor="middle"'
     return f'{line}<text class="tick" {place}>{escape(text)}</text>'
@@ -190,9 +193,10 @@ def _best(x: float, text: str) -> str:
     )
 
 
-def _polyline(
+def polyline(
     kind: str, points: Points, across: Callable[[float], float], down: Callable[[float], float]
 ) -> str:
+    """A line through points; nothing for fewer than two."""
     if len(points) < 2:
         return ""
     places = " ".join(f"{10 * across(step):.1f},{10 * down(value):.1f}" for step, value in points)

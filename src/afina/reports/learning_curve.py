@@ -9,7 +9,7 @@ from markupsafe import Markup, escape
 
 from afina.language import _
 from afina.metric_names import LOWER_IS_BETTER
-from afina.reports.charts import _horizontal, _polyline, _svg, _vertical_tick
+from afina.reports.charts import horizontal, polyline, svg_of, vertical_tick
 from afina.reports.formats import digits_of, ends_of, interval, number, percent, signed
 from afina.reports.scales import tick_text, ticks
 from afina.reports.statements import BAD, GOOD, PLAIN, WARN, Statement
@@ -195,8 +195,8 @@ def _chart(points: list[dict[str, Any]], models: list[str], metric: str, languag
     def down(value: float) -> float:
         return 100 * (1 - (value - low) / (high - low))
 
-    parts = [_horizontal(down(mark), tick_text(mark)) for mark in ticks(low, high)]
-    parts += [_vertical_tick(across(mark), tick_text(mark)) for mark in ticks(0, most)]
+    parts = [horizontal(down(mark), tick_text(mark)) for mark in ticks(low, high)]
+    parts += [vertical_tick(across(mark), tick_text(mark)) for mark in ticks(0, most)]
     said = escape(_("training rows", language))
     parts.append(f'<text class="axis" x="100%" y="100%" dy="2.9em" text-anchor="end">{said}</text>')
     lines = {
@@ -204,7 +204,7 @@ def _chart(points: list[dict[str, Any]], models: list[str], metric: str, languag
     }
     parts.append('<svg viewBox="0 0 1000 1000" preserveAspectRatio="none" width="100%" height="100%">')
     for model, line in reversed(lines.items()):
-        parts.append(_polyline(f"rate m-{model}", line, across, down))
+        parts.append(polyline(f"rate m-{model}", line, across, down))
     parts.append("</svg>")
     for point in points:
         pair = ends_of(point["ci95"]) if point["model"] == "tuned" else None
@@ -228,4 +228,4 @@ def _chart(points: list[dict[str, Any]], models: list[str], metric: str, languag
         )
         for model, line in lines.items()
     )
-    return _svg(f"learning-{metric}", "curve", 240, title, words, parts)
+    return svg_of(f"learning-{metric}", "curve", 240, title, words, parts)

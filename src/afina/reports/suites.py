@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from afina.language import _
-from afina.reports.formats import Interval, number, signed
+from afina.reports.formats import Interval, ends_of, number, signed
 from afina.runs.files import read_json
 from afina.runs.folder import Run
 
@@ -77,7 +77,7 @@ def _rows(found: dict[str, Any]) -> list[SuiteRow]:
                 base=base["value"],
                 tuned=tuned["value"],
                 difference=compared.get("difference"),
-                ci95=_interval(compared.get("ci95")),
+                ci95=ends_of(compared.get("ci95")),
                 p_holm=compared.get("p_holm"),
                 rows=base["n"],
                 of=base["of"],
@@ -88,7 +88,7 @@ def _rows(found: dict[str, Any]) -> list[SuiteRow]:
 
 
 def _change(compared: dict[str, Any]) -> str:
-    interval, p_value = _interval(compared.get("ci95")), compared.get("p_holm")
+    interval, p_value = ends_of(compared.get("ci95")), compared.get("p_holm")
     if interval is None or interval[0] <= 0 <= interval[1] or p_value is None or p_value >= 0.05:
         return ""
     return "worse" if (interval[1] < 0) != compared["lower_is_better"] else "better"
@@ -97,7 +97,7 @@ def _change(compared: dict[str, Any]) -> str:
 def _sentences(found: dict[str, Any], language: str) -> list[str]:
     sentences = []
     for line in found["suites"]:
-        interval = _interval(line["ci95"])
+        interval = ends_of(line["ci95"])
         if interval is None:
             continue
         if interval[1] < 0:
@@ -128,9 +128,3 @@ def _sentences(found: dict[str, Any], language: str) -> list[str]:
             )
         )
     return sentences
-
-
-def _interval(value: Any) -> Interval | None:
-    if not value or None in value:
-        return None
-    return float(value[0]), float(value[1])

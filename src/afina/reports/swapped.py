@@ -7,7 +7,7 @@ from typing import Any
 
 from afina.language import _
 from afina.reports.figures import Evaluation
-from afina.reports.formats import count, number, percent, signed
+from afina.reports.formats import count, ends_of, number, percent, signed
 from afina.reports.words import model_phrase
 
 MOST_PAIRS = 10  # of a kind, those with the most flips
@@ -148,12 +148,7 @@ def _row(line: dict[str, Any], figures: dict[str, Any], pair: str, language: str
         rows=figures["rows"],
         flips=figures["flips"],
         share=figures["value"],
-        ci95=_ends(figures["ci95"]),
+        ci95=ends_of(figures["ci95"]),
         change=change["value"],
-        change_ci95=_ends(change["ci95"]),
+        change_ci95=ends_of(change["ci95"]),
     )
-
-
-def _ends(ends: list[float | None]) -> tuple[float, float] | None:
-    low, high = ends
-    return None if low is None or high is None else (low, high)

@@ -52,7 +52,7 @@ def build_verdict(figures: Figures, language: str) -> Verdict:
     winner = winner_statement(figures.evaluation, language)
     gain = gain_statement(figures.evaluation, language)
     heart = warning(figures.evaluation.overfitting, language)
-    beside = [Statement(one.tone, one.text) for one in beside_statements(figures.evaluation, language)]
+    beside = beside_statements(figures.evaluation, language)
     said = [statement for statement in (gate, winner, gain, *beside, heart) if statement is not None]
     if winner is not None and (figures.gate is None or _beaten(figures.evaluation)):
         said.remove(winner)

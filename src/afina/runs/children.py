@@ -30,68 +30,42 @@ class ChildRun(Run):
             self.parent.publish()
 
 
-def child_of(parent: Run, name: str, recipe: Recipe, made_of: Any) -> ChildRun:
-    """The child of this name; one that was made of something else is begun anew.
-
-    Args:
-        name: its folder under `children/`. recipe: its own.
-        made_of: what its work depends on, as a JSON value.
-    """
-    root = parent.path(f"children/{name}")
-    key = sha256_of_value(made_of)
-    marker = root / "run.json"
-    if not marker.exists() or read_json(marker).get("made_of_sha256") != key:
-        shutil.rmtree(root, ignore_errors=True)
-        root.mkdir(parents=True)
-        write_text(root / "recipe.yaml", dump_recipe(recipe))
-        write_json(
-            marker,
-            {
-                "schema": RUN_SCHEMA,
-                "name": parent.name,
-                "number": parent.number,
-                "child": name,
-                "made_of_sha256": key,
-                "resolved": parent.resolved(),
-            },
-        )
-    return ChildRun(
-        root,
-        parent.name,
-        parent.number,
-        parent.store,
-        parent.say,
-        parent.progress,
-        parent.meter,
-        parent=parent,
-    )
-
-
 @contextmanager
-def child(parent: Run, name: str, number: int, recipe: Recipe) -> Iterator[ChildRun]:
+def child(
+    parent: Run, name: str, number: int, recipe: Recipe, made_of: Any = None
+) -> Iterator[ChildRun]:
     """The child `children/NAME/NUMBER`, made where it is not there yet, and locked.
 
     Begins with what every `auto` of the parent became, so that nothing but the rows differs. The meter
     that is running is the parent's: a child is paid from the parent's budget.
+
+    Args:
+        made_of: what its work depends on, as a JSON value, where it has no stages that know: a child
+            that was made of something else is begun anew.
     """
     place = Store(str(parent.path(FOLDER)))
     root = place.local(name, number)
     run = ChildRun(root, name, number, place, parent.say, parent.progress, parent.meter, parent=parent)
+    digest = None if made_of is None else sha256_of_value(made_of)
+    marker = run.path("run.json")
+    if marker.exists() and read_json(marker).get("made_of_sha256") != digest:
+        shutil.rmtree(root)  # the parent is locked: nobody is at work in it
     root.mkdir(parents=True, exist_ok=True)
     run.lock()
     try:
         write_text(root / "recipe.yaml", dump_recipe(recipe))
-        if not run.path("run.json").exists():
-            marker = {
+        if not marker.exists():
+            known = {
                 "schema": RUN_SCHEMA,
                 "name": name,
                 "number": number,
                 "recipe_sha256": recipe_hash(recipe),
                 "made_at": datetime.now(UTC).isoformat(timespec="seconds"),
                 "parent": parent.title,
+                "made_of_sha256": digest,
                 "resolved": parent.resolved(),
             }
-            write_json(run.path("run.json"), marker)
+            write_json(marker, known)
         yield run
     finally:
         run.unlock()

@@ -42,20 +42,17 @@ Array = np.ndarray[Any, np.dtype[Any]]
 def measure_suites(run: Run, recipe: Recipe) -> dict[str, Any]:
     """Asks every task of both models. Returns suites.json's value."""
     settings = recipe.evaluate.suites
-    answers: dict[str, dict[str, Asked]] = {}
-    tasks: list[SuiteTask] = []
-    if settings.tasks:
-        require_harness()
-        tasks = load_tasks(run, recipe)
-        with StopSignal() as stop:
-            answers = _answers(run, recipe, tasks, stop)
+    require_harness()
+    tasks = load_tasks(run, recipe)
+    with StopSignal() as stop:
+        answers = _answers(run, recipe, tasks, stop)
     report = {
         "schema": SUITES_SCHEMA,
         "chat_template": settings.chat_template,
         "shots": settings.shots,
         "most_rows": settings.rows,
         "data": "folder" if settings.data else "hub",
-        "harness": version("lm-eval") if tasks else None,
+        "harness": version("lm-eval"),
         **_figures(tasks, answers, recipe.seed),
     }
     write_json(run.path("suites.json"), report)
@@ -214,14 +211,10 @@ def _suite_figure(
     def figure(model: str, rows: dict[str, Array] | None) -> float | None:
         found: dict[str, dict[str, float]] = {}
         for task in own:
-            asked = answers[task.name][model]
+            chosen = slice(None) if rows is None else rows[task.name]
             found[task.name] = {
-                metric: KINDS[kind](
-                    np.array(asked.answers[metric])
-                    if rows is None
-                    else arrays[model, task.name, metric][rows[task.name]]
-                )
-                for metric, kind in asked.kinds.items()
+                metric: KINDS[kind](arrays[model, task.name, metric][chosen])
+                for metric, kind in answers[task.name][model].kinds.items()
                 if kind
             }
         return suite_figure(suite, found)

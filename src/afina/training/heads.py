@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 
 from afina.data.chat import Encoded
-from afina.data.folds import value_of
 from afina.errors import DataError
 from afina.inference.pooled import PooledHead, features_of, load_head
 from afina.language import _
@@ -25,7 +24,7 @@ from afina.training.adapter_weight import FEWEST_ROWS
 from afina.training.loop import not_finite
 from afina.training.probe import MOST_ROWS, fit_head, fit_probe
 from afina.training.robust import fit_robust_head, group_codes, robust_strength
-from afina.training.threshold import HALF, Choice, Held, choose, choose_left_out, groups_of
+from afina.training.threshold import HALF, Choice, choose, choose_left_out, held_rows
 from afina.training.work import Work
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -125,12 +124,12 @@ def _chosen(
     else:
         assert settings.threshold_by is not None
         both = [*work.rows["train"], *work.rows["validation"]]
-        held = Held(
+        held = held_rows(
+            both,
             np.concatenate([features["train"], features["validation"]]),
             np.concatenate([work.truth("train"), truth]),
-            [value_of(row, settings.threshold_by) for row in both],
-            np.array([row.weight for row in both]),
-            groups_of(both, _group_column(work)),
+            settings.threshold_by,
+            work.recipe.data.split.group_by,
         )
         most = settings.max_false_positive_rate
         choice = choose_left_out(
@@ -150,12 +149,6 @@ def _chosen(
         "validation_temperature": usual,
         "choice": choice.as_json(),
     }
-
-
-def _group_column(work: Work) -> str | None:
-    """The column of groups that stay together; None where it is the one whose values are left out."""
-    column = work.recipe.data.split.group_by
-    return None if column == work.recipe.train.threshold_by else column
 
 
 def _say(work: Work, choice: Choice) -> None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from afina.data.folds import Folds, counts_of, make_folds
+from afina.data.folds import Folds, folds_within, value_of
 from afina.data.roles import Row
 from afina.data.rows import group_of
 from afina.errors import DataError
@@ -127,19 +126,20 @@ class Held:
         )
 
 
-def groups_of(rows: Sequence[Row], column: str | None) -> Array | None:
-    """Codes of the values of data.split.group_by; [rows]."""
-    if column is None:
-        return None
-    return np.unique([group_of(row, column) for row in rows], return_inverse=True)[1]
+def held_rows(
+    rows: Sequence[Row], features: Array, truth: Array, column: str, group_by: str | None
+) -> Held:
+    """Rows of a run with their values of the column.
 
-
-def folds_within(held: Held, labels: list[str]) -> Folds:
-    """The folds of rows that are answered and trained on in turn."""
-    names = [labels[int(code)] for code in held.truth]
-    counts = counts_of(held.values, names)
-    bare = Counter(n for n, value in zip(names, held.values, strict=True) if value is None)
-    return make_folds(counts, counts, bare, labels)
+    Args:
+        features: [rows, hidden]. truth: label codes; [rows].
+        group_by: the column of rows that stay together; of no account where it is the one left out.
+    """
+    groups = None
+    if group_by is not None and group_by != column:
+        groups = np.unique([group_of(row, group_by) for row in rows], return_inverse=True)[1]
+    values = [value_of(row, column) for row in rows]
+    return Held(features, truth, values, np.array([row.weight for row in rows]), groups)
 
 
 def answers_left_out(
@@ -156,7 +156,7 @@ def answers_left_out(
     Returns:
         Logits; [rows, labels], NaN for rows in no fold. And the folds.
     """
-    found = folds_within(held, labels)
+    found = folds_within(held.values, [labels[int(code)] for code in held.truth], labels)
     values = np.array([value if value is not None else "" for value in held.values])
     known = np.array([value is not None for value in held.values])
     logits = np.full((len(held.truth), len(labels)), np.nan)
