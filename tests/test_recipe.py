@@ -176,6 +176,7 @@ def test_a_key_given_twice_names_both_lines() -> None:
     problem = faults(SMALL + "train:\n  batch_rows: 1\n  batch_rows: 2\n")["train.batch_rows"]
     assert problem.what == "given twice (first on line 4)"
     assert problem.line == 5
+    assert problem.fix == "keep one of the two"
 
 
 @pytest.mark.parametrize("kind", ["multilabel", "tag", "retrieve"])

@@ -96,6 +96,7 @@ def _text_of(file: Path) -> str:
             return file.read_text(encoding="utf-8")
     except FileNotFoundError:
         what = _("there is no such file")
+        fix = _("check the path, or write a recipe from your data with `afina recipe new DATA`")
     except IsADirectoryError:
         what = _("this is a folder, not a recipe")
     except UnicodeDecodeError as error:
@@ -181,6 +182,7 @@ def _walk(
                         dotted(inner),
                         _("given twice (first on line {line})").format(line=lines[inner]),
                         line=line,
+                        fix=_("keep one of the two"),
                     )
                 )
             lines[inner] = line

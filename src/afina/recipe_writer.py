@@ -121,7 +121,9 @@ def look_at(source: str) -> Look:
     """Reads a sample of the rows and decides what they can teach. Raises DataError."""
     rows = list(_sample(source))
     if not rows:
-        raise DataError(_("the sources hold no rows"), where=source)
+        raise DataError(
+            _("the sources hold no rows"), where=source, fix=_("a table needs rows below its header")
+        )
     columns = list(dict.fromkeys(column for row in rows for column in row))
     kind, why, roles, named = _decide(rows, columns, source)
     labels = sorted(_labels(rows, roles["label"])) if kind == "classify" else []

@@ -151,6 +151,16 @@ def test_every_command_explains_itself_with_an_example(command: str, fresh) -> N
     assert fresh.afina(*command.split(), "--lang", "es", "--help").code == 0
 
 
+def test_the_spanish_help_page_is_spanish_throughout(fresh) -> None:
+    page = fresh.afina("run", "--help", "--lang", "es").out
+    assert "Uso: afina run [OPCIONES] RECETA-o-EJECUCIÓN" in page
+    assert "CAMPO=VALOR" in page
+    assert "CARPETA-o-URI" in page
+    for english in ("Usage", "OPTIONS", "RECIPE", "FOLDER", "VALUE"):
+        assert english not in page
+    assert "Ejemplo: afina run" in fresh.afina("--help", "--lang", "es").out
+
+
 def test_no_command_is_forgotten_here() -> None:
     from afina.cli.app import build_app
 

@@ -229,8 +229,16 @@ def test_data_that_cannot_be_split(made, rows, what):
 
 def test_a_header_alone_is_no_data(tmp_path, llama3):
     (tmp_path / "r.csv").write_text("text,label\n")
-    with pytest.raises(DataError, match="hold no rows"):
+    with pytest.raises(DataError, match="hold no rows") as refused:
         prepare(recipe_of(str(tmp_path / "r.csv")), llama3, tmp_path / "d", lambda _text: None)
+    assert refused.value.fix == "a table needs rows below its header; check data.train"
+
+
+def test_a_missing_column_is_a_matter_of_the_file_and_not_of_its_second_line(tmp_path, llama3):
+    (tmp_path / "r.csv").write_text("text,day\na,1\nb,2\n")
+    with pytest.raises(DataError, match="no column for label") as refused:
+        prepare(recipe_of(str(tmp_path / "r.csv")), llama3, tmp_path / "d", lambda _text: None)
+    assert refused.value.where == str(tmp_path / "r.csv")
 
 
 def test_labels_as_numbers_and_truth(made):

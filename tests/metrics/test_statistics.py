@@ -268,6 +268,26 @@ def test_few_groups_that_differ_keep_the_wider_interval_over_groups() -> None:
     assert found.high > plain.high + 0.2
 
 
+def test_an_interval_holds_the_value_that_was_measured() -> None:
+    """A biased statistic: resamples of distinct values hold fewer distinct ones than the sample does."""
+    sample = np.arange(20)
+
+    def distinct(rows):
+        return float(len(np.unique(sample[rows])))
+
+    found = bootstrap(distinct, 20, None, 1)
+    assert found.high == 20.0
+    assert found.low < 13
+    assert found.method == "row bootstrap widened to the value"
+    assert bootstrap(lambda rows: float(sample[rows].mean()), 20, None, 1).method == "row bootstrap"
+
+    def answers(values, rows):
+        return float(len(np.unique(values[rows])))
+
+    against = compare(answers, sample, np.zeros(20, dtype=int), None, 1)
+    assert against.difference == against.interval.high == 19.0
+
+
 def test_holm_is_that_of_the_paper() -> None:
     # Holm 1979: times 4, 3, 2, 1 from the smallest up, never falling, at most 1.
     assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from afina.reports.figures import collect
+from afina.reports.gate_words import rows_would_decide
 from afina.reports.verdict import BAD, GOOD, WARN, Verdict, build_verdict
 from afina.runs.files import read_json, write_json
 from afina.runs.folder import Run
@@ -117,3 +118,25 @@ def test_null_values_are_no_crash_and_no_claim(tmp_path: Path) -> None:
     text = " ".join([said.headline.text, *(statement.text for statement in said.statements)])
     assert "was not tested" in text
     assert "From the base model" not in text
+
+
+@pytest.mark.parametrize(
+    ("metric", "words"),
+    [
+        ("false_positive_rate", "About 255 rows that are no alarm would decide it."),
+        ("recall", "About 255 rows that are an alarm would decide it."),
+        ("precision", "About 255 rows that the model gives an alarm for would decide it."),
+        ("accuracy", "About 255 rows would decide it."),
+    ],
+)
+def test_the_rows_that_a_limit_needs_are_those_that_its_metric_counts(metric: str, words: str) -> None:
+    assert rows_would_decide(metric, 255, "en") == words
+
+
+def test_many_rows_that_were_cut_are_said(tmp_path: Path) -> None:
+    run = fake_run.classify_run(tmp_path)
+    assert not any("were cut" in text for text in verdict_of(run).unknown)  # 13 of 534 rows
+    value = fake_run.audit()
+    value["splits"]["train"]["cut_rows"] = 270
+    write_json(run.path("data/audit.json"), value)
+    assert any("270 of 534 training rows were longer" in text for text in verdict_of(run).unknown)

@@ -19,6 +19,7 @@ def build_app() -> Any:
             "From your own data to your own Llama 3, with proof: fine-tune, evaluate, gate and "
             "explain, offline."
         ),
+        epilog=_("Example: afina run recipes/phishing.yaml --lang es"),
         no_args_is_help=True,
         rich_markup_mode="rich",
         pretty_exceptions_enable=False,

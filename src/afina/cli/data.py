@@ -43,6 +43,8 @@ def build(
     if json:
         print_json(result.audit)
         return
+    if not result.did_work:
+        print(_("nothing to do: everything was done already"))
     for name, part in result.audit["splits"].items():
         labels = ", ".join(f"{label} {count:,}" for label, count in part["labels"].items())
         print(

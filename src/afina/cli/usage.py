@@ -72,10 +72,48 @@ def _nearest(error: Any, context: Any) -> str | None:
     return near[0] if near else None
 
 
+def _metavars() -> dict[str, str]:
+    """What stands for a value in help pages."""
+    return {
+        "COMMAND [ARGS]...": _("COMMAND [ARGS]..."),
+        "[OPTIONS]": _("[OPTIONS]"),
+        "RECIPE-or-RUN": _("RECIPE-or-RUN"),
+        "SOURCE-or-RECIPE": _("SOURCE-or-RECIPE"),
+        "FOLDER-or-URI": _("FOLDER-or-URI"),
+        "FIELD=VALUE": _("FIELD=VALUE"),
+        "FOLDER": _("FOLDER"),
+        "FILE": _("FILE"),
+        "FIELD": _("FIELD"),
+        "KIND": _("KIND"),
+        "RECIPE": _("RECIPE"),
+        "SOURCE": _("SOURCE"),
+        "RUN RUN…": _("RUN RUN…"),
+        "RUN": _("RUN"),
+        "NAME": _("NAME"),
+        "MODEL": _("MODEL"),
+    }
+
+
+def _context() -> Any:
+    """click's context whose help pages begin with "Usage:" in the language in use."""
+    import click
+
+    class Formatter(click.HelpFormatter):
+        def write_usage(self, prog: str, args: str = "", prefix: str | None = None) -> None:
+            super().write_usage(prog, args, prefix or _("Usage:") + " ")
+
+    class Context(click.Context):
+        formatter_class = Formatter
+
+    return Context
+
+
 def translate_help(command: Any) -> None:
     """Puts what typer itself writes into the help pages into the language in use."""
     import click
     from typer import rich_utils
+
+    metavars, context = _metavars(), _context()
 
     rich_utils.ARGUMENTS_PANEL_TITLE = _("Arguments")
     rich_utils.OPTIONS_PANEL_TITLE = _("Options")
@@ -89,8 +127,14 @@ def translate_help(command: Any) -> None:
     names, pending = command.context_settings["help_option_names"], [command]
     while pending:
         one = pending.pop()
+        one.context_class = context
+        one.options_metavar = metavars.get(one.options_metavar, one.options_metavar)
+        if hasattr(one, "subcommand_metavar"):
+            one.subcommand_metavar = metavars.get(one.subcommand_metavar, one.subcommand_metavar)
         pending += getattr(one, "commands", {}).values()
         for option in (*one.params, one.get_help_option(click.Context(one, help_option_names=names))):
+            if option is not None and option.metavar in metavars:
+                option.metavar = metavars[option.metavar]
             if option is not None and option.name in own:
                 option.help = own[option.name]
             elif option is not None and option.name == "help":

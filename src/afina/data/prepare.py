@@ -104,7 +104,9 @@ def _read(recipe: Recipe, scratch: Path, masker: Masker | None, say: Callable[[s
                     say(_("  {count} rows read").format(count=f"{writer.count:,}"))
     if not pool.hashes:
         raise DataError(
-            _("the sources hold no rows"), where=", ".join(s.source for s in recipe.data.train)
+            _("the sources hold no rows"),
+            where=", ".join(s.source for s in recipe.data.train),
+            fix=_("a table needs rows below its header; check data.train"),
         )
     return pool
 

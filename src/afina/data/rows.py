@@ -28,7 +28,7 @@ def read_rows_of(
     faults = _Faults(recipe.task.labels)
     for where, raw in _until_unreadable(source, faults):
         if roles is None:
-            roles = find_roles(kind, recipe.data.columns, list(raw), where)
+            roles = find_roles(kind, recipe.data.columns, list(raw), _file_of(where))
             _check_group(group_by, roles, list(raw), where)
         if tuple(raw) != columns:
             columns = tuple(raw)
@@ -144,6 +144,12 @@ def _check_group(group_by: str | None, roles: dict[str, str], found: list[str], 
         where=where,
         fix=_("columns to group by here: {columns}").format(columns=", ".join([*others, "source"])),
     )
+
+
+def _file_of(where: str) -> str:
+    """The file of `file:line`: columns are a matter of the whole file, not of the row that was met."""
+    file, colon, line = where.rpartition(":")
+    return file if colon and line.isdigit() else where
 
 
 def _with_input(recipe: Recipe, roles: dict[str, str], found: list[str], where: str) -> dict[str, str]:

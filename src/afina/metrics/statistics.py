@@ -21,6 +21,7 @@ POWER_FACTOR = 2.8
 ENOUGH_GROUPS = 5
 _NO_SPREAD = 1e-12
 ONE_GROUP = "over rows: one group only"
+WIDENED = "widened to the value"
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,18 @@ def joined(by_group: Interval, by_row: Interval) -> Interval:
     return Interval(low, high, f"{by_group.method} joined with {by_row.method}")
 
 
+def reaching(interval: Interval, value: float) -> Interval:
+    """The interval, widened to the value where it lies outside.
+
+    Resamples of a biased statistic, such as a calibration error of few rows, can all lie on one side of
+    the value that was measured.
+    """
+    if not math.isfinite(value) or interval.low <= value <= interval.high or math.isnan(interval.low):
+        return interval
+    low, high = min(interval.low, value), max(interval.high, value)
+    return Interval(low, high, f"{interval.method} {WIDENED}")
+
+
 def bootstrap(
     metric: Callable[[Array], float],
     count: int,
@@ -110,7 +123,9 @@ def bootstrap(
         found = one_group(rows) if kinds == 1 else joined(found, rows)
     elif groups is not None and not found.low < found.high:
         found = _percentiles(metric, count, None, seed)
-    return found if found.low < found.high else Interval(math.nan, math.nan, "none")
+    if not found.low < found.high:
+        return Interval(math.nan, math.nan, "none")
+    return reaching(found, metric(np.arange(count)))
 
 
 def _percentiles(
@@ -177,6 +192,7 @@ def compare(
     else:
         p_value = permutation_p(metric, a, b, groups, seed)
         test = "row permutation" if groups is None else "group permutation"
+    interval = reaching(interval, difference)
     if kinds == 1:
         interval, test = one_group(interval), f"{test.removeprefix('row ')} {ONE_GROUP}"
     detectable = POWER_FACTOR * spread if spread > _NO_SPREAD else math.nan

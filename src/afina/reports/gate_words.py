@@ -23,6 +23,7 @@ class CheckRow:
     verdict: str
     why: str
     is_gain: bool
+    metric: str
 
 
 def check_rows(gate: Gate | None, limits: list[Limit], language: str) -> list[CheckRow]:
@@ -35,7 +36,8 @@ def check_rows(gate: Gate | None, limits: list[Limit], language: str) -> list[Ch
             name=_name(limit, language) if limit else check.name,
             limit=_limit(limit, language) if limit else check.limit,
             verdict=verdict_name(check.verdict, language),
-            why=_why(check, language),
+            why=_why(check, limit.metric if limit else "", language),
+            metric=limit.metric if limit else "",
             is_gain=limit is not None and limit.min_gain is not None,
         )
         for check, limit in zip(checks, known, strict=True)
@@ -96,7 +98,7 @@ def _limit(limit: Limit, language: str) -> str:
     return _("at least {value}", language).format(value=f"{limit.min:g}")
 
 
-def _why(check: Check, language: str) -> str:
+def _why(check: Check, metric: str, language: str) -> str:
     """Why a check was decided so: where its interval lies; the gate's own words when it has none."""
     if check.groups == 1 and check.verdict == "undecided":
         return _("All rows are of one group: they say nothing about other groups.", language)
@@ -110,7 +112,18 @@ def _why(check: Check, language: str) -> str:
         return _("The whole 95% interval is beyond the limit.", language)
     said = _("The limit lies inside the 95% interval.", language)
     if check.rows_needed:
-        said += " " + _("About {rows} rows would decide it.", language).format(
-            rows=count(check.rows_needed)
-        )
+        said += " " + rows_would_decide(metric, check.rows_needed, language)
     return said
+
+
+def rows_would_decide(metric: str, rows: int, language: str) -> str:
+    """How many rows would decide a limit, and of which kind: a rate counts some of them only."""
+    if metric == "false_positive_rate":
+        text = _("About {rows} rows that are no alarm would decide it.", language)
+    elif metric == "recall":
+        text = _("About {rows} rows that are an alarm would decide it.", language)
+    elif metric == "precision":
+        text = _("About {rows} rows that the model gives an alarm for would decide it.", language)
+    else:
+        text = _("About {rows} rows would decide it.", language)
+    return text.format(rows=count(rows))

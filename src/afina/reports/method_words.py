@@ -6,6 +6,7 @@ from afina.language import _
 
 ONE_GROUP = " over rows: one group only"
 JOINED = " joined with "
+WIDENED = " widened to the value"
 
 
 def method_text(method: str, language: str) -> str:
@@ -29,6 +30,9 @@ def method_text(method: str, language: str) -> str:
         plain = name.removesuffix(ONE_GROUP)
         if plain != name:
             return _("{method} over rows: one group only", language).format(method=words(plain))
+        plain = name.removesuffix(WIDENED)
+        if plain != name:
+            return _("{method}, widened to the value", language).format(method=words(plain))
         first, joined, second = name.partition(JOINED)
         if joined:
             text = _("{first}, joined with {second}", language)

@@ -151,6 +151,7 @@ def _vocabulary(language: str) -> dict[str, Any]:
         "price_source": source_in_words,
     }
     return {name: partial(function, language=language) for name, function in spoken.items()} | {
+        "base_title": words.base_title,
         "capital": words.capital,
         "model_kind": words.model_kind,
         "number": formats.number,

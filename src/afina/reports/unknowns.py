@@ -6,13 +6,14 @@ from afina.language import _
 from afina.reports.beside import unseen_sentences
 from afina.reports.figures import Figures
 from afina.reports.formats import count, digits_of, number
-from afina.reports.gate_words import check_rows
+from afina.reports.gate_words import check_rows, rows_would_decide
 from afina.reports.swapped import swap_name
 from afina.reports.words import metric_name, split_name
 
 FEW_ROWS = 300
 FEW_GROUPS = 20
 FEW_SWAPS = 30
+FEW_CUT = 0.05  # share of rows; fewer that are cut are in the table of the data alone
 
 
 def unknowns(figures: Figures, language: str) -> list[str]:
@@ -112,9 +113,7 @@ def _about_gate(figures: Figures, language: str) -> list[str]:
             continue
         text = _("Undecided: {name}, {limit}.", language).format(name=row.name, limit=row.limit)
         if row.check.rows_needed:
-            text += " " + _("About {rows} rows would decide it.", language).format(
-                rows=count(row.check.rows_needed)
-            )
+            text += " " + rows_would_decide(row.metric, row.check.rows_needed, language)
         said.append(text)
     return said
 
@@ -133,6 +132,20 @@ def _about_data(figures: Figures, language: str) -> list[str]:
                 after=count(limit.get("train_after")),
                 before=count(limit.get("train_before")),
                 limit=count(limit.get("rows")),
+            )
+        )
+    cut = (audit.get("splits") or {}).get("train") or {}
+    if cut.get("cut_rows") and cut["cut_rows"] >= FEW_CUT * cut["rows"]:
+        said.append(
+            _(
+                "{cut} of {rows} training rows were longer than {limit} tokens (data.max_length) and "
+                "were cut, the test rows in the same way. What the model would say of the whole texts "
+                "is not known.",
+                language,
+            ).format(
+                cut=count(cut["cut_rows"]),
+                rows=count(cut["rows"]),
+                limit=count(figures.recipe.data.max_length),
             )
         )
     for name, facts in (audit.get("test_sets") or {}).items():

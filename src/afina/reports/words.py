@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from afina.language import _
 from afina.metric_names import METRICS
+from afina.models.embedded import EMBEDDED_HUB_ID
 
 METRIC_ORDER = tuple(METRICS)
 QUANTISED = ("tuned_8bit", "tuned_4bit")
+
+
+def base_title(model: str) -> str:
+    """The base as a reader knows it: `embedded` says nothing about which model that is."""
+    return f"{EMBEDDED_HUB_ID.partition('/')[2]} ({model})" if model == "embedded" else model
 
 
 def capital(text: str) -> str:
