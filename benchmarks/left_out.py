@@ -217,6 +217,9 @@ def measure(
     said["blend of probe and tfidf"] = figures(
         truth["test"], blend.probabilities(calibrated["test"], tfidf["test"]), 0.5
     )
+    shares = np.bincount(truth["train"], minlength=2) / len(truth["train"])
+    for name, found in without_labels(softmax(logits["test"], choice.temperature), shares).items():
+        said[f"probe, {name} (no labels)"] = figures(truth["test"], *found)
     even = type(blend)((0.5, 0.5), (0.0, 0.0), 0, False)
     said["mean of probe and tfidf"] = figures(
         truth["test"], even.probabilities(calibrated["test"], tfidf["test"]), 0.5
@@ -233,6 +236,25 @@ def measure(
         "threads": os.environ.get("OMP_NUM_THREADS"),
         "command": f"OMP_NUM_THREADS=1 python -m benchmarks.left_out --seeds {seed} --rows {most} "
         f"--variants {variant}",
+    }
+
+
+def without_labels(probabilities: Any, shares: Any) -> dict[str, tuple[Any, float]]:
+    """Ways to move the threshold by the new source's rows alone; each with its threshold."""
+    from sklearn.mixture import GaussianMixture
+
+    from afina.metrics.prior_shift import shifted
+
+    moved, _shares = shifted(probabilities, shares)
+    alarms = np.clip(probabilities[:, 1], 1e-7, 1 - 1e-7)
+    odds = np.log(alarms / (1 - alarms))[:, None]
+    two = GaussianMixture(2, random_state=13, n_init=3).fit(odds)
+    high = int(np.argmax(two.means_[:, 0]))
+    sides = two.predict_proba(odds)[:, high]
+    return {
+        "shares by expectation-maximisation": (moved, 0.5),
+        "two normal curves": (np.stack([1 - sides, sides], axis=1), 0.5),
+        "as many alarms as in training": (probabilities, float(np.quantile(alarms, 1 - shares[1]))),
     }
 
 
