@@ -7,6 +7,7 @@ What is signed counts only when both signatures are right.
 from __future__ import annotations
 
 import json
+from functools import cache, lru_cache
 from typing import Any
 
 from afina.errors import AfinaError, MissingExtra
@@ -15,6 +16,7 @@ from afina.language import _
 ECDSA, ML_DSA = "ecdsa_p256", "ml_dsa_65"
 
 
+@cache
 def require_cryptography() -> None:
     """Raises MissingExtra when the package cryptography is not there, or too old for ML-DSA."""
     try:
@@ -68,6 +70,7 @@ def load_private(pem: str) -> Any:
     return form.load_pem_private_key(pem.encode(), None)
 
 
+@lru_cache(maxsize=100)
 def load_public(algorithm: str, pem: str) -> Any:
     """A public key from PEM, which must be written in the one usual way.
 

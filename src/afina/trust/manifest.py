@@ -158,14 +158,13 @@ def _is_inside(name: str) -> bool:
     """Whether a name in a manifest is that of a file in the folder, said in the one way there is."""
     path = PurePosixPath(name)
     return (
-        bool(name)
+        bool(path.parts)
         and str(path) == name
         and not path.is_absolute()
         and ".." not in path.parts
         and not set(name) & {"\\", ":", "\0"}
         and name != MANIFEST
         and path.parts[0] != SIGNATURES
-        and name != "."
     )
 
 

@@ -17,6 +17,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
+from pickle import HIGHEST_PROTOCOL
 from typing import IO, Any, cast
 
 # No archive of ours holds archives this deep; one that was made to harm may.
@@ -49,13 +50,16 @@ def is_pickle(file: IO[bytes]) -> bool:
     that is none soon. From protocol 2 on there is a mark; after it three operations are enough, for
     joblib puts its arrays between them.
     """
-    marked = file.read(1) == b"\x80"
+    head = file.read(2)
+    marked = len(head) == 2 and head[0] == 0x80 and head[1] <= HIGHEST_PROTOCOL
     file.seek(0)
     seen = 0
     try:
         for operation, _argument, _place in pickletools.genops(file):
             seen += 1
-            if operation.name == "STOP" or (marked and seen == 3):
+            if operation.name == "STOP":
+                return seen > 1  # there must be something to return
+            if marked and seen == 3:
                 return True
     except Exception:
         return False  # whatever comes of a byte that is no operation
