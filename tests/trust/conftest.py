@@ -33,6 +33,10 @@ def release(tmp_path) -> Path:
     return folder
 
 
+# As little as there can be, up to a release.
+MADE = ("train.epochs=1", "evaluate.metrics=[accuracy]", "evaluate.baselines=[]")
+
+
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory, llama3_folder, llama3) -> Tiny:
     return Tiny(tmp_path_factory.mktemp("trust_runs"), llama3_folder, llama3)
@@ -40,12 +44,10 @@ def tiny(tmp_path_factory, llama3_folder, llama3) -> Tiny:
 
 @pytest.fixture(scope="session")
 def made(tiny, llama3):
-    """A run with its release, to be copied; `evaluate` is as small as it can be."""
+    """A run with its release, to be copied."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(engine, "load_tokens", lambda *_given: llama3)
-        return tiny.run(
-            "train.epochs=1", "evaluate.metrics=[accuracy]", "evaluate.baselines=[]", stage="release"
-        )
+        return tiny.run(*MADE, stage="release")
 
 
 @pytest.fixture

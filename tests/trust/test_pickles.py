@@ -73,6 +73,12 @@ def test_what_is_no_pickle_is_not_taken_for_it(tmp_path):
     (tmp_path / "e").write_bytes(b"")
     (tmp_path / "f.db").write_bytes(b"SQLite format 3\0"[:10])
     (tmp_path / "g.gz").write_bytes(b"\x1f\x8bnot gzip")
+    (tmp_path / "i.txt").write_text("train.loss")  # TUPLE, LONG_BINPUT, STOP: but an empty stack
+    (tmp_path / "j.txt").write_text("N0.")
+    with sqlite3.connect(tmp_path / "k.db") as base:
+        base.execute("CREATE TABLE metrics (name TEXT, value REAL, more BLOB)")
+        base.execute("INSERT INTO metrics VALUES ('train.loss', 1.5, X'00')")
+    base.close()
     for number in range(256):
         (tmp_path / f"h{number}").write_bytes(bytes([number]) * 64)
     assert find_pickles(tmp_path) == []

@@ -13,6 +13,7 @@ import lzma
 import pickletools
 import sqlite3
 import tarfile
+import warnings
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -46,24 +47,35 @@ def find_pickles(folder: Path) -> list[str]:
 def is_pickle(file: IO[bytes]) -> bool:
     """Whether a file begins with a pickle of any protocol.
 
-    Protocols 0 and 1 have no mark: the operations are read, up to STOP, and text or weights hold a byte
-    that is none soon. From protocol 2 on there is a mark; after it three operations are enough, for
-    joblib puts its arrays between them.
+    Protocols 0 and 1 have no mark: the operations are read, up to STOP, and must find on their stack
+    what they take from it, which those in text or weights do not. From protocol 2 on there is a mark;
+    after it three operations are enough, for joblib puts its arrays between them.
     """
     head = file.read(2)
     marked = len(head) == 2 and head[0] == 0x80 and head[1] <= HIGHEST_PROTOCOL
     file.seek(0)
     seen = 0
     try:
-        for operation, _argument, _place in pickletools.genops(file):
-            seen += 1
-            if operation.name == "STOP":
-                return seen > 1  # there must be something to return
-            if marked and seen == 3:
-                return True
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of texts that are no Python literals
+            for operation, _argument, _place in pickletools.genops(file):
+                seen += 1
+                if marked and seen == 3:
+                    return True
+                if operation.name == "STOP":
+                    file.seek(0)
+                    pickletools.dis(file, out=_Nowhere())  # raises when the stack is wrong
+                    return True
     except Exception:
         return False  # whatever comes of a byte that is no operation
     return False
+
+
+class _Nowhere(io.TextIOBase):
+    """Takes a listing that nobody reads."""
+
+    def write(self, _text: str) -> int:
+        return 0
 
 
 def _inside(file: IO[bytes], deep: int) -> Iterator[str]:
