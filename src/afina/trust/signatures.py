@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -84,7 +85,7 @@ def signed_by(folder: Path, store: TrustStore) -> SignedBy | None:
     if not is_signature(ML_DSA, signer.ml_dsa_65, (folder / ML_DSA_FILE).read_bytes(), data):
         what = _("this ML-DSA-65 signature is not one of {manifest} by {signer}")
         raise _wrong(folder, ML_DSA_FILE, what.format(manifest=MANIFEST, signer=signer.title))
-    payload = statement(read_manifest(folder), manifest_sha256(folder))
+    payload = statement(read_manifest(folder), hashlib.sha256(data).hexdigest())
     written = (folder / BUNDLE).read_bytes()
     try:
         signature = signature_in(written)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +15,7 @@ from filelock import FileLock
 
 from afina.errors import AfinaError, StorageError
 from afina.language import _
-from afina.runs.files import read_json, write_json
+from afina.runs.files import write_json
 from afina.trust.keys import KeyFolder
 from afina.trust.signer import Introduced, Signer, signer_of
 
@@ -58,23 +59,28 @@ class TrustStore:
         self.folder = trust_folder() if folder is None else folder
         self.path = self.folder / "trust.json"
         self.keys = KeyFolder(self.folder / "keys")
+        self._read: tuple[bytes, list[Entry]] | None = None
 
     def entries(self) -> list[Entry]:
         """All signers that it knows. Raises StorageError when trust.json is damaged."""
         if not os.path.lexists(self.path):
             return []
         try:
-            value = read_json(self.path)
+            data = self.path.read_bytes()
+            if self._read is not None and self._read[0] == data:
+                return list(self._read[1])
+            value = json.loads(data)
             if value["schema"] != TRUST_SCHEMA:
                 raise ValueError("another schema")
             found = [_entry(one) for one in value["signers"]]
-        except (StorageError, KeyError, ValueError, TypeError, AttributeError, OSError):
+        except (KeyError, ValueError, TypeError, AttributeError, RecursionError, OSError):
             raise StorageError(
                 _("it cannot be read who is trusted here: nothing is loaded before it is known"),
                 where=str(self.path),
                 fix=_("put back a copy of the file; or remove it, and trust your signers again"),
             ) from None
-        return found
+        self._read = (data, found)
+        return list(found)
 
     @property
     def asks(self) -> bool:
