@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,12 @@ SHARED = Path(__file__).parents[2] / "shared" / "data"
 def english() -> None:
     """Messages in English unless a test chooses otherwise."""
     choose("en")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nobody_is_trusted(tmp_path_factory) -> None:
+    """A trust store of the tests' own, with nobody in it: the person's own one is left alone."""
+    os.environ["AFINA_TRUST"] = str(tmp_path_factory.mktemp("trust"))
 
 
 @pytest.fixture(scope="session")

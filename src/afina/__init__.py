@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from afina.api import (
         Model,
         RunResult,
+        Verification,
         ask_suites,
         audit_data,
         build_data,
@@ -27,19 +28,27 @@ if TYPE_CHECKING:
         gate,
         install_base,
         list_runs,
+        list_signers,
         new_recipe,
+        new_signer,
         open_model,
         release,
         report,
+        revoke_signer,
+        rotate_signer,
         run,
         show_run,
+        sign,
         train,
+        trust_signer,
+        verify,
     )
 
 __version__ = "0.1.0"
 __all__ = [
     "Model",
     "RunResult",
+    "Verification",
     "ask_suites",
     "audit_data",
     "build_data",
@@ -52,13 +61,20 @@ __all__ = [
     "gate",
     "install_base",
     "list_runs",
+    "list_signers",
     "new_recipe",
+    "new_signer",
     "open_model",
     "release",
     "report",
+    "revoke_signer",
+    "rotate_signer",
     "run",
     "show_run",
+    "sign",
     "train",
+    "trust_signer",
+    "verify",
 ]
 
 

@@ -26,6 +26,14 @@ from afina.run_result import RunResult as RunResult
 from afina.run_result import result_of
 from afina.runs.files import read_json
 from afina.runs.folder import find_run
+from afina.signing import Verification as Verification
+from afina.signing import list_signers as list_signers
+from afina.signing import new_signer as new_signer
+from afina.signing import revoke_signer as revoke_signer
+from afina.signing import rotate_signer as rotate_signer
+from afina.signing import sign as sign
+from afina.signing import trust_signer as trust_signer
+from afina.signing import verify as verify
 from afina.working import working
 
 Say = Callable[[str], None]

@@ -89,6 +89,12 @@ class StorageError(AfinaError):
     """A folder that cannot be written, or a disk that is full."""
 
 
+class SignatureError(AfinaError):
+    """A release that nobody who is trusted has signed, or whose signature is wrong: the answer is no."""
+
+    exit_code = EXIT_NO
+
+
 class Stopped(AfinaError):
     """Stopped early on purpose, in a state from which the same command goes on."""
 

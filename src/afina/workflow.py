@@ -32,7 +32,7 @@ from afina.releases.stage import release
 from afina.reports import write_report
 from afina.runs.children import child
 from afina.runs.files import read_json, sha256_of, write_json
-from afina.runs.folder import RUNNING, Run
+from afina.runs.folder import RUNNING, Run, recipe_hash
 from afina.runs.signals import StopSignal
 from afina.runs.spending import Meter
 from afina.runs.spot import SpotWatch
@@ -213,8 +213,8 @@ class Workflow:
         return Stage(
             "release",
             after=("data", "train", "evaluate", "gate"),
-            code=("releases",),
-            settings=lambda: {"name": self.recipe.name},
+            code=("releases", "trust/manifest"),
+            settings=lambda: {"name": self.recipe.name, "recipe": recipe_hash(self.recipe)},
             outputs=("release/README.md", "release/evaluation.json", "release/manifest.json"),
             work=lambda: release(self.run, self.recipe),
         )

@@ -92,6 +92,9 @@ def test_command_can_be_typed(command, desk, tmp_path, llama3_folder, monkeypatc
         shutil.copy(desk / "my.csv", place)
     monkeypatch.chdir(place)
     choose("es" if "es" in words else "en")
+    signers = prepare_signers(tmp_path / "trust", desk, words)
+    monkeypatch.setenv("AFINA_TRUST", str(signers))
+    monkeypatch.setenv("AFINA_SIGNER_PASSPHRASE", "a reader's own words")
     monkeypatch.setattr(sys, "stdin", io.StringIO("Lot 9: the tin came\n"))
     before = recipe_of(place)
     code = call(on_the_tiny_base(words, llama3_folder))
@@ -103,6 +106,15 @@ def test_command_can_be_typed(command, desk, tmp_path, llama3_folder, monkeypatc
         json.loads(said)
     if before is not None:
         assert recipe_of(place) == before
+
+
+def prepare_signers(folder: Path, desk: Path, words: list[str]) -> Path:
+    """A trust store as the page has it at each of its commands: with ana's keys, once they are made."""
+    if words[0] == "signer" and words[1] != "new":
+        made = afina.new_signer("ana", protect=False, trusted=words[1] != "trust", trust=folder)
+        assert made.file is not None
+        shutil.copy(made.file, desk / "ana.json")
+    return folder
 
 
 def recipe_of(folder: Path) -> str | None:

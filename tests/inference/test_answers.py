@@ -23,6 +23,7 @@ from afina.inference.settings import InferenceSettings, read_settings, write_set
 from afina.models.base import find_base
 from afina.models.load import load_model
 from afina.runs.files import sha256_of, write_json
+from afina.trust.manifest import write_manifest
 from tests.data.test_chat import LLAMA31_TEMPLATE
 
 QUESTION = Question("Is this legitimate?", ("legitimate", "phishing", "no", "no sé, quizá"))
@@ -257,6 +258,7 @@ def release(tmp_path, llama3_folder, llama3):
             **changes,
         )
         write_settings(tmp_path / "inference.json", value)
+        write_manifest(tmp_path, {"name": "by hand"})
         return tmp_path
 
     return make
@@ -280,6 +282,7 @@ def test_engine_reads_its_answers_by_inference_json(release, llama3, model):
         *(random.random(s).astype(np.float32) + 0.5 for s in ((2, 32), (2,), (32,), (32,)))
     )
     head.save(folder / "head.safetensors")
+    write_manifest(folder, {"name": "by hand"})
     engine = Engine(folder)
     texts = ["Hola", "", "word " * 90]
     encoded = engine.encode(texts)
@@ -310,20 +313,27 @@ def flip(path, start: int, count: int = 50) -> None:
 
 @pytest.fixture
 def headed(release):
-    """A release with a pooled head, and no record of its files yet."""
+    """A release with a pooled head, by itself: not in a run."""
     folder = release(head={"kind": "pooled", "path": "head.safetensors"})
     ones = np.ones((2, 32), dtype=np.float32)
     PooledHead(ones, ones[:, 0], ones[0], ones[0]).save(folder / "head.safetensors")
+    (folder / "README.md").write_text("card")
+    write_manifest(folder, {"name": "by hand"})
     return folder
 
 
 def test_a_release_by_itself_is_compared_with_its_manifest(headed):
-    names = ("head.safetensors", "inference.json", "README.md")
-    (headed / "README.md").write_text("card")
-    files = {name: {"sha256": sha256_of(headed / name)} for name in names}
-    write_json(headed / "manifest.json", {"files": files})
-    (headed / "README.md").write_text("a card that a person wrote")
     Engine(headed)
+    (headed / "README.md").write_text("dear")
+    with pytest.raises(StorageError, match="changed or damaged") as caught:
+        Engine(headed)
+    assert caught.value.where == str(headed / "README.md")
+    (headed / "README.md").write_text("card")
+    (headed / "more.txt").write_text("of somebody")
+    with pytest.raises(StorageError, match="not in its manifest") as caught:
+        Engine(headed)
+    assert caught.value.where == str(headed / "more.txt")
+    (headed / "more.txt").unlink()
     flip(headed / "head.safetensors", -60)
     with pytest.raises(StorageError, match="changed or damaged") as caught:
         Engine(headed)
@@ -332,12 +342,17 @@ def test_a_release_by_itself_is_compared_with_its_manifest(headed):
     (headed / "head.safetensors").unlink()
     with pytest.raises(StorageError, match="is missing"):
         Engine(headed)
+    (headed / "manifest.json").unlink()
+    with pytest.raises(StorageError, match="no manifest"):
+        Engine(headed)
 
 
 def test_the_train_stage_knows_better_than_a_manifest_of_an_earlier_model(headed):
     run = headed.parent / "run"
-    shutil.copytree(headed, run / "release")
-    write_json(run / "release/manifest.json", {"files": {"head.safetensors": {"sha256": "0" * 64}}})
+    shutil.copytree(headed, run / "release", ignore=lambda *_given: ["run"])
+    manifest = json.loads((headed / "manifest.json").read_text())
+    manifest["files"]["head.safetensors"]["sha256"] = "0" * 64
+    write_json(run / "release/manifest.json", manifest)
     write_json(run / "run.json", {})
     digest = sha256_of(run / "release/head.safetensors")
     outputs = {"release/head.safetensors": digest, "train.json": "0"}
@@ -357,9 +372,10 @@ def test_a_manifest_that_is_none_is_named(headed, record):
     assert caught.value.where == str(headed / "manifest.json")
 
 
-def test_a_cut_file_without_any_record_is_one_clear_message(headed):
+def test_a_cut_file_that_the_manifest_knows_so_is_one_clear_message(headed):
     path = headed / "head.safetensors"
     path.write_bytes(path.read_bytes()[:100])
+    write_manifest(headed, {"name": "of the cut file"})
     with pytest.raises(StorageError, match="changed or damaged") as caught:
         Engine(headed)
     assert caught.value.where == str(path)

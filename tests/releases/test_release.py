@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
+import pickle
+import subprocess
+from pathlib import Path
 
 import pytest
 import yaml
 
+import afina
 import afina.inference.engine as engine
+import afina.releases.stage as stage
+from afina.errors import StorageError
 from afina.runs.folder import recipe_hash
+from afina.runs.stages import code_hash
 from tests.tiny import Tiny, value
 
 
@@ -60,6 +67,26 @@ def test_the_manifest_names_the_parents(released, tiny):
     from importlib.metadata import version
 
     assert manifest["packages"]["torch"] == version("torch")
+    assert manifest["code"]["afina"] == version("afina")
+    assert manifest["code"]["sha256"] == code_hash(("",))
+    source = Path(afina.__file__).parent
+    asked = ["git", "-C", str(source), "log", "-1", "--format=%H", "--", "."]
+    known = subprocess.run(asked, capture_output=True, text=True, check=False).stdout.strip()
+    assert bool(manifest["code"]["commit"]) is bool(known)
+
+
+def test_what_is_no_part_of_a_model_is_not_released(tmp_path):
+    (tmp_path / "adapter").mkdir()
+    (tmp_path / "adapter/tokenizer.json").write_text("{}")
+    stage._require_a_models_files(tmp_path)
+    (tmp_path / "adapter/rows.jsonl").write_text("{}")
+    with pytest.raises(StorageError, match="no file of a model") as caught:
+        stage._require_a_models_files(tmp_path)
+    assert caught.value.where == str(tmp_path / "adapter/rows.jsonl")
+    (tmp_path / "adapter/rows.jsonl").unlink()
+    (tmp_path / "model.safetensors").write_bytes(pickle.dumps({"weights": [1.0]}))
+    with pytest.raises(StorageError, match="holds pickle"):
+        stage._require_a_models_files(tmp_path)
 
 
 def test_no_row_of_the_data_is_in_it(released, tiny):

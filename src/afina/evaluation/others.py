@@ -101,7 +101,7 @@ def quantised_models(answers: Answers) -> dict[str, OtherModel]:
     run = answers.run
 
     def loader(bits: int) -> Callable[[], Engine]:
-        return lambda: Engine(run.path("release"), run.say, bits)
+        return lambda: Engine(run.path("release"), run.say, bits, signed=False)
 
     return {
         quantised_name(bits): OtherModel(answers, answers.settings, loader(bits), likelihoods=True)
@@ -120,7 +120,7 @@ def compared_models(answers: Answers) -> dict[str, OtherModel]:
         other = comparable_run(answers.run, answers.recipe, answers.labels, entry)
 
         def load(other: Run = other) -> Engine:
-            return Engine(other.path("release"), answers.run.say)
+            return Engine(other.path("release"), answers.run.say, signed=False)
 
         found[name_of_compared(entry)] = OtherModel(
             answers,

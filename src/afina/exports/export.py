@@ -9,6 +9,7 @@ from typing import Any
 
 from afina.errors import AfinaError, StorageError
 from afina.exports.adapter import adapter
+from afina.exports.manifest import add_manifest
 from afina.exports.merged import merged
 from afina.language import _
 from afina.runs.folder import Run
@@ -75,6 +76,7 @@ def export(
     folder = run.path(f"exports/{to}") if out is None else out
     _require_free(folder, release, overwrite)
     figures = KINDS[to].make(run, folder, bits, say)
+    add_manifest(run, folder, to, bits)
     if out is None:
         run.publish()
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())

@@ -37,6 +37,8 @@ class Engine:
         settings: what inference.json says, with the bits that were asked for.
         model: base and adapter together, or the model whose weights were all trained.
         tokens: the tokenizer with the release's template and date.
+
+    `signed` is False where a run measures its own model, see `require_intact`.
     """
 
     def __init__(
@@ -44,6 +46,7 @@ class Engine:
         release: Path,
         say: Callable[[str], None] = lambda _text: None,
         bits: int | None = None,
+        signed: bool = True,
     ) -> None:
         path = release / "inference.json"
         if not path.exists():
@@ -52,7 +55,7 @@ class Engine:
                 where=str(release),
                 fix=_("finish it with `afina run`"),
             )
-        require_intact(release)
+        require_intact(release, signed)
         self.settings: InferenceSettings = read_settings(path)
         if bits is not None:  # the same release on a base that is held otherwise
             self.settings = replace(self.settings, bits=bits)

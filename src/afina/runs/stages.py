@@ -17,6 +17,7 @@ from afina.language import _
 from afina.runs.files import read_json, sha256_of, sha256_of_value, write_json
 from afina.runs.folder import Run
 from afina.runs.half_done import refuse_to_lose, take_over, tell_of_others
+from afina.runs.signed import require_unsigned
 
 STAGE_SCHEMA = "afina/stage/1"
 _PACKAGE = Path(__file__).parents[1]
@@ -60,11 +61,13 @@ def do(run: Run, stage: Stage, begin: Callable[[], None] = _nobody, trust: bool 
         Whether any work was done.
     Raises:
         AfinaError: when half-done work of this run cannot go on.
+        StorageError: when it would change a release that is signed.
     """
     parts = _made_of(run, stage)
     key = sha256_of_value(parts)
     if is_done(run, stage.name, key):
         return False
+    require_unsigned(run, stage.name)
     begin()
     if _reuse(run, stage, key):
         run.event("stage reused", stage=stage.name, key=key)
