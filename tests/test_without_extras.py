@@ -7,7 +7,7 @@ import sys
 
 EXTRAS = (
     "lm_eval", "datasets", "rouge_score", "sacrebleu", "presidio_analyzer", "spacy", "bitsandbytes",
-    "mlflow", "tensorboardX", "deepspeed", "ray", "liger_kernel",
+    "mlflow", "tensorboardX", "deepspeed", "ray", "liger_kernel", "cryptography",
 )  # fmt: skip
 
 

@@ -89,6 +89,10 @@ class StorageError(AfinaError):
     """A folder that cannot be written, or a disk that is full."""
 
 
+class SealError(AfinaError):
+    """A sealed file that was changed, cut or is none, or a key or passphrase that does not open it."""
+
+
 class Stopped(AfinaError):
     """Stopped early on purpose, in a state from which the same command goes on."""
 

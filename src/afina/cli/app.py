@@ -6,7 +6,20 @@ from typing import Any
 
 import typer
 
-from afina.cli import base, chat, data, doctor, export, prices, recipe, runs, stages, suites
+from afina.cli import (
+    base,
+    chat,
+    data,
+    doctor,
+    export,
+    prices,
+    recipe,
+    recipient,
+    runs,
+    seal,
+    stages,
+    suites,
+)
 from afina.cli.usage import translate_help
 from afina.language import _
 
@@ -29,11 +42,13 @@ def build_app() -> Any:
     suites.add_to(app)
     chat.add_to(app)
     export.add_to(app)
+    seal.add_to(app)
     doctor.add_to(app)
     app.add_typer(data.app, name="data")
     app.add_typer(recipe.app, name="recipe")
     app.add_typer(runs.app, name="runs")
     app.add_typer(base.app, name="base")
+    app.add_typer(recipient.app, name="recipient")
     app.add_typer(prices.app, name="prices")
     command = typer.main.get_command(app)
     translate_help(command)
