@@ -14,7 +14,7 @@ from afina.inference.intact import require_intact
 from afina.language import _
 from afina.runs.folder import find_run
 from afina.seals.contents import MANIFEST
-from afina.seals.files import leftovers
+from afina.seals.files import leftovers, require_free
 from afina.seals.header import Header
 from afina.seals.opening import open_to_bytes, open_to_folder, open_to_memory
 from afina.seals.reader import header_of
@@ -90,6 +90,7 @@ def seal(
             where=str(target),
             fix=_("choose another place with --out"),
         )
+    require_free(target)
     require_intact(folder)
     secret = passphrase() if callable(passphrase) else passphrase
     publics = [recipient.public for recipient in recipients]
@@ -134,6 +135,7 @@ def open_sealed(
     folder = Path(path.name.removesuffix(SUFFIX)) if out is None else Path(out)
     if folder.absolute() == path.absolute():
         folder = folder.with_name(f"{folder.name}-opened")
+    require_free(folder)
     for left in leftovers(folder):
         say(
             _("an earlier opening was cut off and left files in {folder}: remove it").format(folder=left)
@@ -264,6 +266,7 @@ def release_folder(
 
 def _told(verb: str, progress: Say) -> Callable[[int, int], None]:
     def tell(done: int, total: int) -> None:
-        progress(f"{verb}: {done >> 20:,} / {total >> 20:,} MiB")
+        if total >> 26:  # less than 64 MiB are done before anyone has read the line
+            progress(f"{verb}: {done >> 20:,} / {total >> 20:,} MiB")
 
     return tell

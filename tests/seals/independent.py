@@ -1,4 +1,4 @@
-"""A second reader of sealed files, written from docs/sealing.md with primitives only: no code of afina's.
+"""A second reader of sealed files, written from docs/sealing.md with primitives only, no code of Afina.
 
 X-Wing and HPKE are spelt out here, so that the format is what the page says, not what a library does.
 """
@@ -76,10 +76,8 @@ def read(raw: bytes, seed: bytes | None = None, passphrase: str = "") -> dict[st
                 file_key = hpke_open(secret, wrapped[1120:], info)
         elif seed is None and "passphrase" in wrap:
             told = wrap["passphrase"]
-            key = hashlib.scrypt(
-                passphrase.encode(), salt=base64.b64decode(told["salt"]), n=1 << told["log2_n"], r=8, p=1,
-                maxmem=1 << 30, dklen=32,
-            )  # fmt: skip
+            salt, cost = base64.b64decode(told["salt"]), {"n": 1 << told["log2_n"], "r": 8, "p": 1}
+            key = hashlib.scrypt(passphrase.encode(), salt=salt, maxmem=1 << 30, dklen=32, **cost)
             file_key = AESGCM(key).decrypt(
                 bytes(12), base64.b64decode(told["wrapped"]), b"afina/seal/1 passphrase" + seal
             )
@@ -107,7 +105,8 @@ def read(raw: bytes, seed: bytes | None = None, passphrase: str = "") -> dict[st
         for index in range(max(1, -(-count // step))):
             here = min(step, count - index * step)
             last = bytes([index == max(1, -(-count // step)) - 1])
-            nonce, associated = index.to_bytes(11, "big") + last, fixed + index.to_bytes(8, "big") + last
+            nonce = index.to_bytes(11, "big") + last
+            associated = fixed + index.to_bytes(8, "big") + last
             pieces.append(cipher.decrypt(nonce, raw[at : at + here + 16], associated))
             at += here + 16
         found[path] = b"".join(pieces)

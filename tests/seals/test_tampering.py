@@ -45,11 +45,11 @@ def joined(head: bytes, files: list[list[bytes]]) -> bytes:
 
 
 def test_a_changed_byte_anywhere_is_refused(sealed, tmp_path) -> None:
-    """1,000 bytes drawn from all of the file, and each of the first 200."""
+    """1,000 bytes drawn from all of the file, and each of the first 40."""
     raw, path = sealed.path.read_bytes(), tmp_path / "x.sealed"
     path.write_bytes(raw)
     drawn = random.Random(11)
-    places = [*range(200), *(drawn.randrange(len(raw)) for _ in range(1000))]
+    places = [*range(40), *(drawn.randrange(len(raw)) for _ in range(1000))]
     unlock = sealed.opener(where=path)
     with path.open("r+b", buffering=0) as file:
         for number, place in enumerate(places):
@@ -209,8 +209,8 @@ def malicious(people, contents: Contents, chunks: dict[str, bytes]) -> bytes:
     "path",
     [
         "../x", "a/../../x", "/etc/passwd", "a//b", "./a", "a/.", "", "C:/x", "c:x", "a\\..\\x", "a\0b",
-        "a\nb", "nul", "aux.txt", "a/com1", "end.", "end ", "x" * 256, "/".join(["y" * 100] * 11), "\ud800",
-        "a:stream",
+        "a\nb", "nul", "aux.txt", "a/com1", "end.", "end ", "x" * 256, "/".join(["y" * 100] * 11),
+        "\ud800", "a:stream",
     ],
 )  # fmt: skip
 def test_paths_that_lead_out_or_mean_something_else(sealed, tmp_path, pairs, path) -> None:
@@ -258,13 +258,12 @@ FEW = settings(
 
 
 def right_or_refused(sealed, path: Path) -> None:
+    refusal: AfinaError | None = None
     try:
-        found = sealed.read(path)
+        assert sealed.read(path) == files_of(sealed.release)
     except AfinaError as error:
-        assert error.what
-        assert "\n" not in error.what
-    else:
-        assert found == files_of(sealed.release)
+        refusal = error
+    assert refusal is None or (refusal.what and "\n" not in refusal.what)
 
 
 @FEW

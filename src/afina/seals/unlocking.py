@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from afina.errors import SealError
+from afina.errors import AfinaError, SealError
 from afina.language import _
+from afina.runs.files import read_json
 from afina.seals.header import Header, KeyWrap, PassphraseWrap
 from afina.seals.reader import Unlock
 from afina.seals.recipients import PRIVATE_END, PrivateFile, find_private, read_private
@@ -32,10 +33,9 @@ def unlock_by(
             return by_private(find_private(key, folder), header)
         if isinstance(passphrase, str):
             return by_passphrase(header)
-        for wrap in header.keys:
-            path = _private_in(folder, wrap.key)
-            if path is not None:
-                return by_private(read_private(path), header)
+        path = _private_in(folder, {wrap.key for wrap in header.keys})
+        if path is not None:
+            return by_private(read_private(path), header)
         if header.passphrase is not None:
             return by_passphrase(header)
         raise SealError(
@@ -104,19 +104,17 @@ def _told(secret: Secret, where: Path) -> str:
     return secret if isinstance(secret, str) else secret()
 
 
-def _private_in(folder: Path, identity: str) -> Path | None:
-    """The private key of this id in a folder; files that others may read are told by `read_private`."""
-    from afina.errors import AfinaError
-    from afina.runs.files import read_json
-
-    for path in sorted(folder.glob("*" + PRIVATE_END)):
+def _private_in(folder: Path, ids: set[str]) -> Path | None:
+    """A private key with one of these ids in a folder; first one that needs no passphrase."""
+    fitting: list[tuple[bool, Path]] = []
+    for path in folder.glob("*" + PRIVATE_END):
         try:
             value = read_json(path)
         except (AfinaError, OSError):
-            continue
-        if isinstance(value, dict) and value.get("id") == identity:
-            return path
-    return None
+            continue  # a damaged key is told of when it is named
+        if isinstance(value, dict) and isinstance(value.get("id"), str) and value["id"] in ids:
+            fitting.append((value.get("passphrase") is not None, path))
+    return min(fitting)[1] if fitting else None
 
 
 def _ids(header: Header) -> str:

@@ -13,6 +13,7 @@ import hashlib
 import secrets
 import unicodedata
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from afina.errors import SealError
@@ -31,12 +32,13 @@ class PrivateKey:
 
     seed: bytes
 
-    @property
+    @cached_property
     def public(self) -> bytes:
         """The public key, 1,216 bytes."""
-        mlkem, x25519 = self.parts()
+        mlkem, x25519 = self.parts
         return bytes(mlkem.public_key().public_bytes_raw() + x25519.public_key().public_bytes_raw())
 
+    @cached_property
     def parts(self) -> tuple[Any, Any]:
         """The ML-KEM-768 and the X25519 private key: SHAKE-256 of the seed, 64 and 32 bytes."""
         from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey
@@ -85,7 +87,7 @@ def unwrap_by(private: PrivateKey, wrap: KeyWrap, seal: bytes) -> bytes:
     from cryptography.hazmat.primitives.hpke import MLKEM768X25519PrivateKey
 
     try:
-        key = MLKEM768X25519PrivateKey(*private.parts())
+        key = MLKEM768X25519PrivateKey(*private.parts)
         return bytes(_suite().decrypt(wrap.wrapped, key, _info(private.public, seal)))
     except ValueError:  # a share of a low order
         raise InvalidTag from None
