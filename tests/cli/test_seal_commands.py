@@ -19,7 +19,7 @@ WORDS = "correct horse battery"
 
 @pytest.fixture
 def desk(finished, tmp_path, monkeypatch) -> Place:
-    """A folder beside a finished run, with keys of its own: ana's has a passphrase, the machine's none."""
+    """A folder beside a finished run, with keys: ana's has a passphrase, the machine's none."""
     place, _answer = finished
     monkeypatch.setenv("AFINA_CONFIG", str(tmp_path / "config"))
     (tmp_path / "words").write_text(WORDS + "\n")
@@ -123,7 +123,7 @@ def test_recipients_change_by_the_commands(desk, finished) -> None:
 
 def test_without_the_package_one_line_says_what_to_install(desk) -> None:
     code = (
-        "import sys\nsys.modules['cryptography'] = None\nsys.argv = ['afina', 'recipient', 'new', 'bob']\n"
+        "import sys\nsys.modules['cryptography'] = None\n"
         "from afina.cli import main\nmain(['recipient', 'new', 'bob', '--without-passphrase'])\n"
     )
     done = subprocess.run(
@@ -131,7 +131,7 @@ def test_without_the_package_one_line_says_what_to_install(desk) -> None:
         check=False,
     )  # fmt: skip
     assert done.returncode == 2
-    assert "pip install 'afina[trust]'" in done.stderr
+    assert "pip install 'afina[seal]'" in done.stderr
 
 
 def test_python_reads_the_files_and_opens_the_model(desk, finished, monkeypatch) -> None:
@@ -170,11 +170,11 @@ def test_a_whole_model_is_loaded_from_memory(desk, finished, llama3_folder, llam
     settings = replace(settings, adapters=[], weights="model", head={"kind": "tokens"})
     write_settings(release / "inference.json", settings)
     files = {
-        path.relative_to(release).as_posix(): {"sha256": sha256_of(path)}
+        path.relative_to(release).as_posix(): {"sha256": sha256_of(path), "bytes": path.stat().st_size}
         for path in release.rglob("*")
         if path.is_file()
     }
-    (release / "manifest.json").write_text(json.dumps({"files": files}))
+    (release / "manifest.json").write_text(json.dumps({"schema": "afina/manifest/1", "files": files}))
     path = desk.folder / "whole.sealed"
     machine = afina.list_recipients()[1]
     seal_folder(release, path, [machine.public], None, "whole")

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from afina.errors import SealError
+from afina.runs.memory_files import in_memory
 from afina.seals.opening import open_to_bytes, open_to_folder, open_to_memory
 from afina.seals.recipients import read_private
 from afina.seals.unlocking import unlock_by
@@ -122,10 +123,20 @@ def test_files_in_memory_have_no_place_on_a_disk_and_cannot_be_changed(sealed) -
         for link in links:
             assert os.readlink(link).startswith("/proc/self/fd/")
             assert os.readlink(os.readlink(link)).startswith("/memfd:")
+            assert in_memory(link)
             with link.open("r+b", buffering=0) as file, pytest.raises(OSError, match="not permitted"):
                 file.write(b"x")
         assert folder.stat().st_mode & 0o777 == 0o700
         before = len(os.listdir("/proc/self/fd"))
+        other = folder / "other"
+        number = os.memfd_create("other", os.MFD_ALLOW_SEALING)
+        fds = [f"/proc/self/fd/{name}" for name in (number, 99999, 0)]
+        for target in (*fds, str(sealed.path)):
+            other.symlink_to(target)
+            assert not in_memory(other)  # one that can still be changed is none
+            other.unlink()
+        os.close(number)
+        assert not in_memory(sealed.path)
     assert not folder.exists()
     assert len(os.listdir("/proc/self/fd")) == before - len(links)
 

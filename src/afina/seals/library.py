@@ -15,5 +15,5 @@ def require_cryptography() -> None:
     except (ImportError, AttributeError):
         raise MissingExtra(
             _("sealing needs the package cryptography, version 48 or newer"),
-            fix=_("pip install 'afina[trust]'"),
+            fix=_("pip install 'afina[seal]'"),
         ) from None

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from afina.errors import AfinaError, SealError
 from afina.language import _
+from afina.runs.memory_files import seal_against_change
 from afina.seals.contents import Contents, SealedFile
 from afina.seals.files import new_folder
 from afina.seals.reader import Opened, Unlock, opened
@@ -103,7 +104,7 @@ def open_to_memory(path: Path, unlock: Unlock, progress: Progress = _quiet) -> I
 
             sealed.pour(sink, progress)
         for name, number in held.items():
-            _forbid_writing(number)
+            seal_against_change(number)
             link = folder / name
             link.parent.mkdir(parents=True, exist_ok=True)
             link.symlink_to(f"/proc/self/fd/{number}")
@@ -113,13 +114,6 @@ def open_to_memory(path: Path, unlock: Unlock, progress: Progress = _quiet) -> I
             with suppress(OSError):
                 os.close(number)
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def _forbid_writing(number: int) -> None:
-    import fcntl
-
-    seals = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL
-    fcntl.fcntl(number, fcntl.F_ADD_SEALS, seals)
 
 
 def _require_memory(sealed: Opened) -> None:
