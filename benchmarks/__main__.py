@@ -5,5 +5,5 @@ from __future__ import annotations
 import subprocess
 import sys
 
-for name in ("training", "estimate", "strengths", "heads", "scale", "unseen", "kills"):
+for name in ("training", "estimate", "strengths", "heads", "scale", "unseen", "kills", "sealing"):
     subprocess.run([sys.executable, "-m", f"benchmarks.{name}"], check=True)

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import io
+import json
 import shutil
-import subprocess
 import sys
+import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 import afina
+import afina.inference.engine as engine
+from afina.inference.settings import read_settings, write_settings
+from afina.runs.files import sha256_of
 from afina.seals.opening import open_to_memory
-from tests.cli.conftest import Answer, Place, environment
+from afina.seals.recipients import keys_folder
+from afina.seals.unlocking import unlock_by
+from afina.seals.writer import seal_folder
+from tests.cli.conftest import Answer, Place
+from tests.seals.conftest import files_of
 
 TEXTS = "the mango and the lime came\nthe iron and the zinc came\n"
 WORDS = "correct horse battery"
@@ -41,25 +52,28 @@ def sealed(desk: Place, finished, *arguments: str) -> Answer:
     return told(desk, "seal", "colours", "--runs", runs, *arguments)
 
 
-def test_seal_copy_open_and_ask(desk, finished) -> None:
+def test_seal_copy_open_and_ask(desk, finished, llama3, monkeypatch) -> None:
     """What is opened elsewhere, and what is used from memory, answers as the run does."""
+    monkeypatch.setattr(engine, "load_tokens", lambda *_given: llama3)  # the base's: seconds to read
     place, _answer = finished
-    wanted = place.afina("chat", "colours", stdin=TEXTS).out
+
+    def asked(*arguments: str) -> str:
+        monkeypatch.setattr(sys, "stdin", io.StringIO(TEXTS))
+        return told(desk, "chat", *arguments).out
+
+    wanted = asked("colours", "--runs", str(place.folder / "runs"))
     assert wanted.count("\n") == 2
     answer = sealed(desk, finished, "--to", "ana", "--to", "machine")
     assert answer.out.startswith("colours-1.sealed, ")
     assert answer.out.count("opens with: ") == 2
     shutil.move(desk.folder / "colours-1.sealed", desk.folder / "copy.sealed")
     assert told(desk, "open", "copy.sealed").out.startswith("opened into copy: every file is as it was")
-    release = place.folder / "runs/colours/1/release"
-    for path in release.rglob("*"):
-        assert path.is_dir() or (desk.folder / "copy" / path.relative_to(release)).read_bytes() == (
-            path.read_bytes()
-        )
-    assert desk.afina("chat", "copy", stdin=TEXTS).out == wanted
-    secret = ("--key", "ana", "--passphrase-file", "words")
-    assert desk.afina("chat", "copy.sealed", *secret, stdin=TEXTS).out == wanted
-    assert not list(Path("/tmp").glob("afina-open-*/adapter/*"))
+    assert files_of(desk.folder / "copy") == files_of(place.folder / "runs/colours/1/release")
+    assert asked("copy") == wanted
+    monkeypatch.setattr(tempfile, "tempdir", str(desk.folder / "config"))
+    before = files_of(desk.folder)
+    assert asked("copy.sealed", "--key", "ana", "--passphrase-file", "words") == wanted
+    assert files_of(desk.folder) == before
     damaged = desk.folder / "copy/adapter/adapter_model.safetensors"
     damaged.write_bytes(damaged.read_bytes()[:-1] + b"x")
     assert "changed or damaged" in told(desk, "chat", "copy", code=2).err
@@ -121,17 +135,11 @@ def test_recipients_change_by_the_commands(desk, finished) -> None:
     assert "ana2" in told(desk, "recipient", "list").out
 
 
-def test_without_the_package_one_line_says_what_to_install(desk) -> None:
-    code = (
-        "import sys\nsys.modules['cryptography'] = None\n"
-        "from afina.cli import main\nmain(['recipient', 'new', 'bob', '--without-passphrase'])\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code], env=environment(desk.cache), capture_output=True, text=True,
-        check=False,
-    )  # fmt: skip
-    assert done.returncode == 2
-    assert "pip install 'afina[seal]'" in done.stderr
+def test_without_the_package_one_line_says_what_to_install(desk, monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "cryptography.hazmat.primitives.hpke", None)
+    answer = told(desk, "recipient", "new", "bob", "--without-passphrase", code=2)
+    assert "pip install 'afina[seal]'" in answer.err
+    assert not list(desk.folder.rglob("bob*"))
 
 
 def test_python_reads_the_files_and_opens_the_model(desk, finished, monkeypatch) -> None:
@@ -141,29 +149,13 @@ def test_python_reads_the_files_and_opens_the_model(desk, finished, monkeypatch)
     assert made.bytes == made.file.stat().st_size
     release = place.folder / "runs/colours/1/release"
     found = afina.read_sealed(made.file)
-    assert found == {
-        path.relative_to(release).as_posix(): path.read_bytes()
-        for path in release.rglob("*")
-        if path.is_file()
-    }
+    assert found == files_of(release)
     assert afina.read_sealed(made.file, passphrase=WORDS) == found
     assert afina.open_sealed(made.file, out="out") == Path("out")
 
 
-def test_a_whole_model_is_loaded_from_memory(desk, finished, llama3_folder, llama3) -> None:
+def test_a_whole_model_is_loaded_from_memory(desk, finished, llama3_folder, llama3, monkeypatch) -> None:
     """Where all weights were trained, weights and tokenizer come from the sealed file as well."""
-    import json
-    from dataclasses import replace
-
-    import torch
-
-    from afina.inference.engine import Engine
-    from afina.inference.settings import read_settings, write_settings
-    from afina.runs.files import sha256_of
-    from afina.seals.recipients import keys_folder
-    from afina.seals.unlocking import unlock_by
-    from afina.seals.writer import seal_folder
-
     release = desk.folder / "release"
     shutil.copytree(llama3_folder, release / "model")
     settings = read_settings(finished[0].folder / "runs/colours/1/release/inference.json")
@@ -178,10 +170,11 @@ def test_a_whole_model_is_loaded_from_memory(desk, finished, llama3_folder, llam
     path = desk.folder / "whole.sealed"
     machine = afina.list_recipients()[1]
     seal_folder(release, path, [machine.public], None, "whole")
-    wanted = Engine(release)
     with open_to_memory(path, unlock_by(None, None, None, keys_folder(), path)) as folder:
-        engine = Engine(folder)
+        found = engine.Engine(folder)
+    monkeypatch.setattr(engine, "load_tokens", lambda *_given: llama3)
+    wanted = engine.Engine(release)
     for name, value in wanted.model.state_dict().items():
-        assert torch.equal(engine.model.state_dict()[name], value)
+        assert torch.equal(found.model.state_dict()[name], value)
     texts = TEXTS.splitlines()
-    assert (engine.logits(texts) == wanted.logits(texts)).all()
+    assert (found.logits(texts) == wanted.logits(texts)).all()
