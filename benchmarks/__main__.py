@@ -5,5 +5,16 @@ from __future__ import annotations
 import subprocess
 import sys
 
-for name in ("training", "estimate", "strengths", "heads", "scale", "unseen", "kills", "verify"):
+NAMES = (
+    "training",
+    "estimate",
+    "strengths",
+    "heads",
+    "scale",
+    "unseen",
+    "kills",
+    "verify",
+    "sealing",
+)
+for name in NAMES:
     subprocess.run([sys.executable, "-m", f"benchmarks.{name}"], check=True)

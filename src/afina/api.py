@@ -26,6 +26,17 @@ from afina.run_result import RunResult as RunResult
 from afina.run_result import result_of
 from afina.runs.files import read_json
 from afina.runs.folder import find_run
+from afina.sealing import SealResult as SealResult
+from afina.sealing import add_recipient as add_recipient
+from afina.sealing import change_recipients as change_recipients
+from afina.sealing import list_recipients as list_recipients
+from afina.sealing import new_recipient as new_recipient
+from afina.sealing import open_sealed as open_sealed
+from afina.sealing import read_sealed as read_sealed
+from afina.sealing import release_folder
+from afina.sealing import seal as seal
+from afina.sealing import sealed_for as sealed_for
+from afina.seals.unlocking import Secret
 from afina.signing import Verification as Verification
 from afina.signing import list_signers as list_signers
 from afina.signing import new_signer as new_signer
@@ -327,10 +338,23 @@ def export(
     return exporting.export(find_run(name, runs, say), to, folder, bits, overwrite, say)
 
 
-def open_model(name: str, *, runs: str = "runs", say: Say = _silent) -> Model:
-    """Loads the trained model of a run."""
-    check_name(name, "name")
-    return Model(Engine(find_run(name, runs).path("release"), say))
+def open_model(
+    name: str,
+    *,
+    runs: str = "runs",
+    key: str | None = None,
+    passphrase: Secret = None,
+    key_passphrase: Secret = None,
+    say: Say = _silent,
+) -> Model:
+    """Loads the trained model of a run, of a folder with a release, or of a sealed file.
+
+    Args:
+        key, passphrase, key_passphrase: open a sealed file (see `open_sealed`), into memory only.
+    """
+    secrets: dict[str, Any] = {"passphrase": passphrase, "key_passphrase": key_passphrase}
+    with release_folder(name, runs=runs, key=key, say=say, **secrets) as folder:
+        return Model(Engine(folder, say))
 
 
 def _read(recipe: str | Path, runs: str, overrides: list[str] | None) -> Recipe:

@@ -95,6 +95,10 @@ class SignatureError(AfinaError):
     exit_code = EXIT_NO
 
 
+class SealError(AfinaError):
+    """A sealed file that was changed, cut or is none, or a key or passphrase that does not open it."""
+
+
 class Stopped(AfinaError):
     """Stopped early on purpose, in a state from which the same command goes on."""
 

@@ -16,7 +16,7 @@ COMMANDS = (
     "data build", "recipe check", "recipe new", "recipe explain", "recipe estimate", "runs list",
     "runs show", "runs compare", "runs clean", "base install", "base show", "prices list", "prices copy",
     "suites", "sign", "verify", "signer new", "signer list", "signer trust", "signer revoke",
-    "signer rotate",
+    "signer rotate", "seal", "open", "recipient new", "recipient list", "recipient add",
 )  # fmt: skip
 HEAVY = ("torch", "transformers", "pydantic", "numpy", "sklearn", "pyarrow", "afina.recipe")
 

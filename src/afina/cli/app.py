@@ -14,7 +14,9 @@ from afina.cli import (
     export,
     prices,
     recipe,
+    recipient,
     runs,
+    seal,
     sign,
     signer,
     stages,
@@ -44,11 +46,13 @@ def build_app() -> Any:
     chat.add_to(app)
     export.add_to(app)
     sign.add_to(app)
+    seal.add_to(app)
     doctor.add_to(app)
     app.add_typer(data.app, name="data")
     app.add_typer(recipe.app, name="recipe")
     app.add_typer(runs.app, name="runs")
     app.add_typer(base.app, name="base")
+    app.add_typer(recipient.app, name="recipient")
     app.add_typer(prices.app, name="prices")
     app.add_typer(signer.app, name="signer")
     command = typer.main.get_command(app)

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from afina.cli.common import Console, LangOption, RunsOption, check_language
+from afina.cli.passphrases import ByPassphraseOption, KeyOption, PassphraseFileOption, Passphrases
 from afina.language import _
 
 
@@ -20,7 +21,16 @@ def add_to(app: typer.Typer) -> None:
 
 
 def chat(
-    run: Annotated[str, typer.Argument(metavar="RUN", help=_("A run: a path, NAME or NAME@2."))],
+    run: Annotated[
+        str,
+        typer.Argument(
+            metavar="RUN",
+            help=_("A run: a path, NAME or NAME@2; a folder with a release; a sealed file."),
+        ),
+    ],
+    key: KeyOption = None,
+    passphrase: ByPassphraseOption = False,
+    passphrase_file: PassphraseFileOption = None,
     runs: RunsOption = "runs",
     lang: LangOption = None,
 ) -> None:
@@ -35,7 +45,15 @@ def chat(
         console.say(
             _("the newest run of {name} has no model yet: {run} answers").format(name=run, run=chosen)
         )
-    model = afina.open_model(chosen, runs=runs, say=console.say)
+    secrets = Passphrases(passphrase_file)
+    model = afina.open_model(
+        chosen,
+        runs=runs,
+        key=key,
+        passphrase=secrets.of_seal(passphrase),
+        key_passphrase=secrets.of_key(),
+        say=console.say,
+    )
     if model.engine.settings.personal == "mask":
         console.say(_("personal data is masked before the model reads it, as in its training"))
     if sys.stdin.isatty():

@@ -12,6 +12,7 @@ from typing import Any
 from afina.errors import StorageError
 from afina.language import _
 from afina.runs.files import sha256_of, write_json
+from afina.runs.memory_files import in_memory
 
 MANIFEST = "manifest.json"
 MANIFEST_SCHEMA = "afina/manifest/1"
@@ -106,7 +107,8 @@ def sizes(folder: Path) -> dict[str, int]:
     """Bytes of every file under a folder, by its name in it (with /), in order.
 
     Raises:
-        StorageError: for a link, or anything else that is no plain file: it may lead elsewhere.
+        StorageError: for a link, or anything else that is no plain file: it may lead elsewhere. A link
+            to an unchangeable file in this process's memory is a plain file.
     """
     found: dict[str, int] = {}
     pending = [""]
@@ -120,6 +122,8 @@ def sizes(folder: Path) -> dict[str, int]:
                     pending.append(f"{name}/")
                 elif stat.S_ISREG(kind.st_mode):
                     found[name] = kind.st_size
+                elif in_memory(folder / name):
+                    found[name] = entry.stat().st_size
                 else:
                     raise StorageError(
                         _("this is a link, or no file at all: a release holds plain files only"),
