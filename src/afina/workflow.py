@@ -28,6 +28,7 @@ from afina.language import LANGUAGES, _, current
 from afina.models.base import FoundBase, find_base
 from afina.models.tokenizer import Tokens, load_tokens
 from afina.recipe import Recipe
+from afina.registry.after_run import register_release
 from afina.releases.stage import release
 from afina.reports import write_report
 from afina.runs.children import child
@@ -283,10 +284,12 @@ class Workflow:
             )
 
     def finish(self, error: BaseException | None = None) -> None:
-        """Sends what is still to be tracked, and how the work ended."""
+        """Sends what is still to be tracked, and how the work ended; registers a release when asked."""
         written = "report" in self._seen and not self.reveal
         masked = error is None and self._report_stands((False,))
         self.tracking.finish(error, report=written or masked)
+        if error is None:
+            register_release(self.run, self.recipe)
 
     def do(self, name: str) -> bool:
         """Does one stage if it needs doing, after those it reads. Returns whether anything was done."""

@@ -6,7 +6,7 @@ from typing import Any
 
 import typer
 
-from afina.cli import base, chat, data, doctor, export, prices, recipe, runs, stages, suites
+from afina.cli import base, chat, data, doctor, export, prices, recipe, registry, runs, stages, suites
 from afina.cli.usage import translate_help
 from afina.language import _
 
@@ -33,6 +33,7 @@ def build_app() -> Any:
     app.add_typer(data.app, name="data")
     app.add_typer(recipe.app, name="recipe")
     app.add_typer(runs.app, name="runs")
+    app.add_typer(registry.app, name="registry")
     app.add_typer(base.app, name="base")
     app.add_typer(prices.app, name="prices")
     command = typer.main.get_command(app)
