@@ -95,12 +95,8 @@ class Workflow:
 
     def _chosen(self) -> dict[str, Any]:
         """What rows and training both depend on."""
-        recipe = self.recipe
-        return {
-            "base": recipe.base.model_dump(mode="json", include={"model", "revision"}),
-            "task": recipe.task.model_dump(mode="json"),
-            "seed": recipe.seed,
-        }
+        parts: Any = {"base": {"model", "revision"}, "task": True, "seed": True}
+        return self.recipe.model_dump(mode="json", include=parts)
 
     def _data_stage(self) -> Stage:
         data = self.recipe.data
@@ -232,11 +228,10 @@ class Workflow:
                 "group_by": self.recipe.data.split.group_by,
             },
             outputs=("profile.json",),
-            work=self._profile,
+            work=lambda: write_json(
+                self.run.path("profile.json"), profile_rows(self.run, self.recipe, self.run.say)
+            ),
         )
-
-    def _profile(self) -> None:
-        write_json(self.run.path("profile.json"), profile_rows(self.run, self.recipe, self.run.say))
 
     def _report_stage(self, language: str = "", reveal: bool | None = None) -> Stage:
         language = language or self.language or current()
@@ -284,12 +279,11 @@ class Workflow:
             )
 
     def finish(self, error: BaseException | None = None) -> None:
-        """Sends what is still to be tracked, and how the work ended; registers a release when asked."""
+        """Sends what is still to be tracked, and how the work ended; registers a release."""
         written = "report" in self._seen and not self.reveal
         masked = error is None and self._report_stands((False,))
         self.tracking.finish(error, report=written or masked)
-        if error is None:
-            register_release(self.run, self.recipe)
+        register_release(self.run, self.recipe, error)
 
     def do(self, name: str) -> bool:
         """Does one stage if it needs doing, after those it reads. Returns whether anything was done."""

@@ -15,7 +15,8 @@ COMMANDS = (
     "run", "train", "evaluate", "gate", "release", "report", "chat", "doctor", "data audit", "export",
     "data build", "recipe check", "recipe new", "recipe explain", "recipe estimate", "runs list",
     "runs show", "runs compare", "runs clean", "base install", "base show", "prices list", "prices copy",
-    "suites",
+    "suites", "registry add", "registry list", "registry show", "registry compare", "registry promote",
+    "registry rollback",
 )  # fmt: skip
 HEAVY = ("torch", "transformers", "pydantic", "numpy", "sklearn", "pyarrow", "afina.recipe")
 

@@ -26,23 +26,26 @@ def require_registry(recipe: Recipe) -> None:
             )
 
 
-def register_release(run: Run, recipe: Recipe) -> None:
+def register_release(run: Run, recipe: Recipe, error: BaseException | None = None) -> None:
     """Makes the run's release a version and the candidate, once; a fault is told, never raised.
 
     A release that the run's own note says is registered is not asked about again.
+
+    Args:
+        error: what ended the work; then nothing is registered.
     """
-    if recipe.track.registry is None or not is_done(run, "release"):
+    if error is not None or recipe.track.registry is None or not is_done(run, "release"):
         return
     registry = Registry(uri_of(run, recipe.track.registry))
     try:
         if is_noted(registry, run):
             return
         version, new = add(registry, run, "", run.say)
-    except AfinaError as error:
+    except AfinaError as fault:
         run.say(
             _(
                 "registry: the release was not registered ({why}); `afina registry add {run}` does it"
-            ).format(why=error.what, run=run.title)
+            ).format(why=fault.what, run=run.title)
         )
         return
     if new:
