@@ -1,4 +1,4 @@
-"""What a version holds, what names it as a run, and what is said of a release that is not there any more."""
+"""What a version holds, what names it as a run, what is said of a release that is gone or changed."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from hypothesis import strategies as st
 
 import afina
 from afina.errors import AfinaError, StorageError
-from afina.inference.engine import Engine
+from afina.evaluation.others import compared_keys, compared_run
+from afina.recipe_file import parse_recipe
 from afina.registry.finding import split
 from afina.registry.place import registry_uri, shown
-from tests.registry.conftest import PASSES, QUICK
-from tests.tiny import Tiny, value
+from afina.runs.folder import find_run
+from tests.registry.conftest import PASSES
 
 
 def test_a_version_holds_what_the_release_is_made_of(place) -> None:
@@ -76,8 +77,6 @@ def test_an_alias_and_a_version_are_runs(place, monkeypatch) -> None:
     assert titles == ("tiny@1", "tiny@3")
     model = afina.open_model("tiny@champion", runs=place.runs)
     assert set(model.classify(["the tin came"])[0]) == {"fruit", "metal"}
-    asked = Engine(place.path("tiny/1/release"), print)
-    assert model.engine.classify(["the tin"]).tolist() == asked.classify(["the tin"]).tolist()
     exported = afina.export("tiny@champion", to="adapter", out=place.folder / "out", runs=place.runs)
     assert (exported.folder / "inference.json").exists()
     # From elsewhere, by the registry's own address.
@@ -149,19 +148,18 @@ def test_somebody_elses_model_is_left_alone(place) -> None:
     assert afina.registered(runs=place.runs) == []
 
 
-def test_an_evaluation_stays_with_the_champion_that_it_met(place, made, llama3_folder, llama3) -> None:
+def test_an_evaluation_stays_with_the_champion_that_it_met(place) -> None:
     afina.promote("tiny@1", runs=place.runs)
-    tiny = Tiny(place.folder, llama3_folder, llama3)
-    tiny.rows = made / "rows.jsonl"
-    run = tiny.run(*QUICK, PASSES, "evaluate.compare=[tiny@champion]", stage="release")
-    assert run.number == 4
-    assert value(run, "compared.json")["runs"] == {"tiny@champion": str(place.path("tiny/1").resolve())}
-    met = value(run, "evaluation.json")["compared"][0]
-    assert (met["model"], met["run"]) == ("tiny@champion", "tiny@1")
-    before = run.path("evaluation.json").stat().st_mtime_ns
-    afina.promote("tiny@4", runs=place.runs)
-    assert afina.evaluate("tiny@4", runs=place.runs).did_work is False
-    assert run.path("evaluation.json").stat().st_mtime_ns == before
+    run = find_run("tiny@3", place.runs)
+    changed = [PASSES, "evaluate.compare=[tiny@champion]"]
+    recipe = parse_recipe(run.path("recipe.yaml").read_text(), "recipe.yaml", changed)
+    before = compared_keys(run, recipe)
+    assert before["tiny@champion"]["run"] == "tiny@1"
+    assert compared_run(run, "tiny@champion").root == place.path("tiny/1").resolve()
+    afina.promote("tiny@3", runs=place.runs)
+    assert compared_keys(run, recipe) == before, "so that nothing of a finished run is done again"
+    other = find_run("tiny@2", place.runs)
+    assert compared_run(other, "tiny@champion").title == "tiny@3"
 
 
 def test_the_place_of_the_registry(tmp_path, monkeypatch) -> None:
