@@ -696,6 +696,13 @@ FIELDS: dict[str, Case] = {
         lambda run: len(list(run.path("tensorboard").glob("*"))),
         more=(*SHORT, "seed=23"),
     ),
+    "track.registry": Case(
+        "track.registry=null",
+        "track.registry=local",
+        lambda run: run.path("registry.json").exists(),
+        "release",
+        more=(*SHORT, "seed=24"),
+    ),
 }
 
 

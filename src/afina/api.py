@@ -22,10 +22,18 @@ from afina.loaded_model import Model as Model
 from afina.models.embedded import install_embedded
 from afina.recipe import Recipe
 from afina.recipe_file import parse_recipe, read_recipe
+from afina.registry import find_run
+from afina.registry_api import compare_registered as compare_registered
+from afina.registry_api import current_version as current_version
+from afina.registry_api import promote as promote
+from afina.registry_api import register as register
+from afina.registry_api import registered as registered
+from afina.registry_api import registered_version as registered_version
+from afina.registry_api import rollback as rollback
+from afina.registry_api import watch_version as watch_version
 from afina.run_result import RunResult as RunResult
 from afina.run_result import result_of
 from afina.runs.files import read_json
-from afina.runs.folder import find_run
 from afina.sealing import SealResult as SealResult
 from afina.sealing import add_recipient as add_recipient
 from afina.sealing import change_recipients as change_recipients

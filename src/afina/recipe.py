@@ -284,6 +284,12 @@ class Track(Section):
     tensorboard: bool = Field(
         False, description="Write the course of training as a TensorBoard event file into the run."
     )
+    registry: str | None = Field(
+        None,
+        min_length=1,
+        description="Register each finished release as the candidate: local (the SQLite store beside "
+        "the runs), or the address of an MLflow server or SQLite file. null registers nothing.",
+    )
 
 
 def _as_base(value: Any) -> Any:

@@ -202,13 +202,17 @@ def quantised_name(bits: int) -> str:
     return f"tuned_{bits}bit"
 
 
+# What may stand after the name of a run: its number, an alias of the registry, a version there.
+_AFTER = "@[0-9]+|@champion|@candidate|@previous|@v[1-9][0-9]*"
+
+
 def compared_faults(recipe: Recipe) -> list[str]:
     """Why other models cannot stand in the tables like this, as `place: what is wrong`."""
     faults = []
     names: set[str] = set()
     for number, entry in enumerate(recipe.evaluate.compare):
         name, place = name_of_compared(entry), f"evaluate.compare.{number}: "
-        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,79}(@[0-9]+)?", name) or name in OWN_MODELS:
+        if not re.fullmatch(f"[A-Za-z0-9][A-Za-z0-9_-]{{0,79}}({_AFTER})?", name) or name in OWN_MODELS:
             faults.append(
                 place + _("{entry!r} is not a run: give NAME@NUMBER or a path").format(entry=entry)
             )

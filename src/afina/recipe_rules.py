@@ -53,25 +53,27 @@ def faults_between(recipe: Recipe) -> list[str]:
 
 def _tracking_faults(track: Track) -> list[str]:
     """Why a run cannot be tracked like this. A password has no place in a file that is kept."""
-    if track.mlflow is None:
-        alone = track.experiment is not None
-        return ["track.experiment: " + _("belongs to track.mlflow, which is null")] if alone else []
-    if track.mlflow in ("local", "databricks"):
-        return []
-    parts = urlsplit(track.mlflow)
+    faults = []
+    if track.mlflow is None and track.experiment is not None:
+        faults.append("track.experiment: " + _("belongs to track.mlflow, which is null"))
+    for name in ("mlflow", "registry"):
+        fault = _address_fault(getattr(track, name))
+        faults += [f"track.{name}: {fault}"] if fault else []
+    return faults
+
+
+def _address_fault(address: str | None) -> str | None:
+    """Why this is no address of an MLflow store; None when it is one, or nothing was given."""
+    if address is None or address in ("local", "databricks"):
+        return None
+    parts = urlsplit(address)
     if parts.password is not None or (parts.username and parts.scheme in ("http", "https")):
-        return [
-            "track.mlflow: "
-            + _("leave out user and password: MLflow reads MLFLOW_TRACKING_USERNAME and _PASSWORD")
-        ]
+        return _("leave out user and password: MLflow reads MLFLOW_TRACKING_USERNAME and _PASSWORD")
     if parts.scheme == "file":
-        return ["track.mlflow: " + _("MLflow gave up folders of files: take sqlite:///PATH.db")]
-    if "://" not in track.mlflow or not (parts.netloc or parts.path.strip("/")):
-        return [
-            "track.mlflow: "
-            + _("give local, or an address such as http://127.0.0.1:5000 or sqlite:///mlflow.db")
-        ]
-    return []
+        return _("MLflow gave up folders of files: take sqlite:///PATH.db")
+    if "://" not in address or not (parts.netloc or parts.path.strip("/")):
+        return _("give local, or an address such as http://127.0.0.1:5000 or sqlite:///mlflow.db")
+    return None
 
 
 def _full_faults(recipe: Recipe) -> list[str]:

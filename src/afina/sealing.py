@@ -12,7 +12,7 @@ from afina.arguments import check_name, list_of_texts
 from afina.errors import AfinaError
 from afina.inference.intact import require_intact
 from afina.language import _
-from afina.runs.folder import find_run
+from afina.registry import find_run
 from afina.seals.contents import MANIFEST
 from afina.seals.files import leftovers, require_free
 from afina.seals.header import Header

@@ -11,7 +11,8 @@ from typing import Any
 from afina.arguments import check_name
 from afina.errors import AfinaError, SignatureError, StorageError
 from afina.language import _
-from afina.runs.folder import Run, find_run
+from afina.registry import find_run
+from afina.runs.folder import Run
 from afina.trust.manifest import MANIFEST, read_manifest, require_files
 from afina.trust.passphrase import asked_passphrase
 from afina.trust.signatures import require_trusted, sign_release, signed_by

@@ -28,6 +28,7 @@ from afina.language import LANGUAGES, _, current
 from afina.models.base import FoundBase, find_base
 from afina.models.tokenizer import Tokens, load_tokens
 from afina.recipe import Recipe
+from afina.registry.after_run import register_release
 from afina.releases.stage import release
 from afina.reports import write_report
 from afina.runs.children import child
@@ -94,12 +95,8 @@ class Workflow:
 
     def _chosen(self) -> dict[str, Any]:
         """What rows and training both depend on."""
-        recipe = self.recipe
-        return {
-            "base": recipe.base.model_dump(mode="json", include={"model", "revision"}),
-            "task": recipe.task.model_dump(mode="json"),
-            "seed": recipe.seed,
-        }
+        parts: Any = {"base": {"model", "revision"}, "task": True, "seed": True}
+        return self.recipe.model_dump(mode="json", include=parts)
 
     def _data_stage(self) -> Stage:
         data = self.recipe.data
@@ -231,11 +228,10 @@ class Workflow:
                 "group_by": self.recipe.data.split.group_by,
             },
             outputs=("profile.json",),
-            work=self._profile,
+            work=lambda: write_json(
+                self.run.path("profile.json"), profile_rows(self.run, self.recipe, self.run.say)
+            ),
         )
-
-    def _profile(self) -> None:
-        write_json(self.run.path("profile.json"), profile_rows(self.run, self.recipe, self.run.say))
 
     def _report_stage(self, language: str = "", reveal: bool | None = None) -> Stage:
         language = language or self.language or current()
@@ -283,10 +279,11 @@ class Workflow:
             )
 
     def finish(self, error: BaseException | None = None) -> None:
-        """Sends what is still to be tracked, and how the work ended."""
+        """Sends what is still to be tracked, and how the work ended; registers a release."""
         written = "report" in self._seen and not self.reveal
         masked = error is None and self._report_stands((False,))
         self.tracking.finish(error, report=written or masked)
+        register_release(self.run, self.recipe, error)
 
     def do(self, name: str) -> bool:
         """Does one stage if it needs doing, after those it reads. Returns whether anything was done."""

@@ -10,8 +10,11 @@ from afina.arguments import check_language, check_name, check_overrides
 from afina.errors import AfinaError
 from afina.language import _
 from afina.recipe_file import read_recipe
+from afina.registry import find_run
+from afina.registry.admission import COPY
+from afina.registry.after_run import require_registry
 from afina.runs.files import storage_error
-from afina.runs.folder import Run, find_run, open_run
+from afina.runs.folder import Run, open_run
 from afina.workflow import Workflow
 
 Say = Callable[[str], None]
@@ -49,6 +52,14 @@ def working(
                 fix=_("give the recipe file with --set: it makes the next run"),
             )
         target = find_run(str(recipe), runs, say)
+        if target.path(COPY).exists():
+            raise AfinaError(
+                _("{run} is the registry's copy of a release: its stages cannot be done here").format(
+                    run=recipe
+                ),
+                where=str(target.root),
+                fix=_("work where the run was made; here it can be asked, exported and promoted"),
+            )
         settings = read_recipe(target.path("recipe.yaml"), overrides) if overrides else target.recipe()
         trusted = True
     target.say, target.progress = say, progress
@@ -57,6 +68,7 @@ def working(
     workflow = Workflow(target, settings, language or "", reveal, trusted)
     try:
         workflow.tracking.require()
+        require_registry(settings)
         yield workflow
         workflow.finish()
     except OSError as error:

@@ -17,6 +17,8 @@ COMMANDS = (
     "runs show", "runs compare", "runs clean", "base install", "base show", "prices list", "prices copy",
     "suites", "sign", "verify", "signer new", "signer list", "signer trust", "signer revoke",
     "signer rotate", "seal", "open", "recipient new", "recipient list", "recipient add",
+    "registry add", "registry list", "registry show", "registry compare", "registry promote",
+    "registry rollback",
 )  # fmt: skip
 HEAVY = ("torch", "transformers", "pydantic", "numpy", "sklearn", "pyarrow", "afina.recipe")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -14,11 +15,13 @@ from pathlib import Path
 
 import pytest
 
+import afina
 import afina.tracking.live as live
-from afina.errors import Interrupted
+from afina.errors import AfinaError, Interrupted
+from afina.registry import lock
 from afina.training import tune
 from tests.tiny import Tiny, adapter_hash
-from tests.tracking.conftest import SETTINGS, downloaded, history, only_run
+from tests.tracking.conftest import SETTINGS, client, downloaded, history, only_run
 from tests.tracking.test_local import everything
 from tests.training.test_resume import StoppedAt
 
@@ -171,3 +174,52 @@ def test_a_server_that_never_answers_holds_nobody_up(tiny: Tiny, monkeypatch) ->
         flow.run.unlock()
     assert flow.run.path("release/adapter/adapter_model.safetensors").exists()
     assert "the server does not answer" in said[-1]
+
+
+def test_the_registry_on_a_server(tiny, server, tmp_path, monkeypatch) -> None:
+    """Two machines and one server: the second has the server's copy of the champion."""
+    monkeypatch.setenv("AFINA_CACHE", str(tmp_path / "cache"))
+    runs, where = str(tiny.folder / "models/runs"), {"registry": server}
+    gate = 'gate=[{"metric": "accuracy", "min": 0.0}]'
+    flow, _said = everything(tiny, *QUICK, gate, runs="models/runs")
+    changed = gate.replace("0.0", "0.001"), f"track.registry='{server}'"
+    _flow, said = everything(tiny, *QUICK, *changed, runs="models/runs")
+    assert "registry: tiny@v1, the candidate" in said
+    assert afina.promote("tiny@candidate", runs=runs, **where).version.run == "tiny@2"
+    done = afina.promote("tiny@1", why="simpler", runs=runs, **where)
+    assert (done.version.title, done.replaced) == ("tiny@v2", "tiny@v1")
+    there = client(server)
+    assert there.get_model_version("tiny", "2").source == f"runs:/{done.version.artifacts}/release"
+    assert [one.name for one in there.search_registered_models()] == ["tiny"], "no lock is left"
+
+    # A process that holds the lock, and one that was stopped while it held it.
+    monkeypatch.setattr(lock, "PATIENCE", 0.5)
+    there.create_registered_model("tiny.lock", tags={"afina.lock": "ana@there"})
+    with pytest.raises(AfinaError, match=r"changing the aliases of tiny \(ana@there\)"):
+        afina.rollback("tiny", runs=runs, **where)
+    monkeypatch.setattr(lock, "STALE", 0.0)
+    watch = afina.watch_version("tiny", runs=runs, seconds=0, **where)
+    started = time.monotonic()
+    back = afina.rollback("tiny", runs=runs, **where)
+    told = watch.changed()
+    assert time.monotonic() - started < 10
+    assert (back.version.title, told and told.run) == ("tiny@v1", "tiny@2")
+    monkeypatch.undo()
+
+    # The same on a machine where the runs never were.
+    monkeypatch.setenv("AFINA_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("AFINA_REGISTRY", server)
+    shutil.move(runs, str(tiny.folder / "models/away"))
+    shown = afina.registered("tiny")[0]
+    assert shown.standings == ("copy", "copy")
+    copied = afina.show_run("tiny@champion")
+    assert (copied.name, copied.number) == ("tiny", 2)
+    for path in (tiny.folder / "models/away/tiny/2/release").rglob("*"):
+        if path.is_file():
+            inside = path.relative_to(tiny.folder / "models/away/tiny/2")
+            assert (copied.folder / inside).read_bytes() == path.read_bytes()
+    assert set(afina.open_model("tiny@champion").classify(["the tin"])[0]) == {"fruit", "metal"}
+    assert afina.promote("tiny@v2").version.run == "tiny@1"
+    with pytest.raises(AfinaError, match="is the registry's copy of a release"):
+        afina.evaluate("tiny@champion")
+    assert flow.run.title == "tiny@1"

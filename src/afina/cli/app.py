@@ -15,6 +15,7 @@ from afina.cli import (
     prices,
     recipe,
     recipient,
+    registry,
     runs,
     seal,
     sign,
@@ -51,6 +52,7 @@ def build_app() -> Any:
     app.add_typer(data.app, name="data")
     app.add_typer(recipe.app, name="recipe")
     app.add_typer(runs.app, name="runs")
+    app.add_typer(registry.app, name="registry")
     app.add_typer(base.app, name="base")
     app.add_typer(recipient.app, name="recipient")
     app.add_typer(prices.app, name="prices")

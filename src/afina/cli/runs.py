@@ -65,8 +65,8 @@ def show(
     lang: LangOption = None,
 ) -> None:
     """Show one run: its state, its figures and whether it passed the gate."""
+    from afina.registry import find_run
     from afina.runs.compare import compare_runs, summarize
-    from afina.runs.folder import find_run
 
     check_language(lang)
     found = find_run(run, runs)
@@ -90,8 +90,8 @@ def compare(
 ) -> None:
     """Compare runs: the settings that differ, and the figures side by side."""
     from afina.errors import AfinaError
+    from afina.registry import find_run
     from afina.runs.compare import compare_runs
-    from afina.runs.folder import find_run
 
     check_language(lang)
     if len(names) < 2:

@@ -6,6 +6,7 @@ import gc
 import importlib.util
 from collections.abc import Callable
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,8 +26,8 @@ from afina.metrics.calibration import softmax
 from afina.models.tokenizer import Tokens
 from afina.recipe import Recipe
 from afina.recipe_prompts import name_of_compared, quantised_name
-from afina.runs.files import sha256_of_value
-from afina.runs.folder import Run, find_run
+from afina.runs.files import read_json, sha256_of_value, write_json
+from afina.runs.folder import NAMED, Run, find_run
 from afina.runs.stages import state_of
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -135,13 +136,34 @@ def compared_models(answers: Answers) -> dict[str, OtherModel]:
 
 def comparable_run(run: Run, recipe: Recipe, labels: list[str], entry: str) -> Run:
     """The run that an entry of evaluate.compare means. Raises AfinaError when it cannot be compared."""
-    other = find_run(entry, run.store.place, run.say)
+    other = compared_run(run, entry)
     if other.root.resolve() == run.root.resolve():
         raise AfinaError(
             _("evaluate.compare: {entry} is this run itself").format(entry=entry),
             fix=_("name an earlier run, as in {name}@1").format(name=run.name),
         )
     require_same_task(recipe, labels, other, entry)
+    return other
+
+
+def compared_run(run: Run, entry: str) -> Run:
+    """The run that an entry of evaluate.compare means.
+
+    What `NAME@champion` meant when it was first asked stays so for this run, in `compared.json`: its
+    figures are about that one, also after another was promoted, or this one itself.
+    """
+    _name, _at, wanted = entry.rpartition("@")
+    if not NAMED.fullmatch(wanted) or Path(entry).exists():
+        return find_run(entry, run.store.place, run.say)
+    path = run.path("compared.json")
+    known: dict[str, str] = read_json(path)["runs"] if path.exists() else {}
+    if entry in known:
+        return find_run(known[entry], run.store.place, run.say)
+    other = find_run(entry, run.store.place, run.say)
+    there = str(other.root.resolve())
+    if other.store.remote is not None:
+        there = f"{other.store.place}/{other.name}/{other.number}"
+    write_json(path, {"schema": "afina/compared/1", "runs": {**known, entry: there}})
     return other
 
 
@@ -187,7 +209,7 @@ def compared_keys(run: Run, recipe: Recipe) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for entry in recipe.evaluate.compare:
         try:
-            other = find_run(entry, run.store.place)
+            other = compared_run(run, entry)
             state = state_of(other, "train")
         except AfinaError:
             found[entry] = None

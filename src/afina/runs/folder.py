@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -35,6 +36,11 @@ from afina.runs.store import Store
 RUN_SCHEMA = "afina/run/1"
 # Settings of `train` that say how it is run and change nothing of what is learned.
 RUNNING = {"budget", "spot"}
+# What stands after @ when the registry knows the run: an alias, or the number of a version.
+NAMED = re.compile(r"champion|candidate|previous|v[1-9][0-9]*")
+# Set by afina.registry, which this layer does not know: called with the name, what stands after @, the
+# place of the runs, and the console; returns the path or URI of the run.
+find_named: Callable[[str, str, str, Callable[[str], None]], str] | None = None
 
 
 def _silent(text: str) -> None:
@@ -211,7 +217,7 @@ def recipe_hash(recipe: Recipe) -> str:
 
 def find_run(name: str, runs: str, say: Callable[[str], None] = _silent) -> Run:
     """The run that a person means: a path (of a run, or of the folder with the runs of one name),
-    `NAME` (its newest), `NAME@2`, or a URI.
+    `NAME` (its newest), `NAME@2`, `NAME@champion` and the like (the registry), or a URI.
 
     Raises:
         AfinaError: when there is no such run; lists those there are.
@@ -230,6 +236,8 @@ def find_run(name: str, runs: str, say: Callable[[str], None] = _silent) -> Run:
     title, _at, wanted = name.partition("@")
     store = Store(runs)
     numbers = store.numbers(title) if title else []
+    if find_named is not None and title and NAMED.fullmatch(wanted):
+        return find_run(find_named(title, wanted, runs, say), runs, say)
     if wanted and not wanted.isdigit():
         raise AfinaError(
             _("`{name}` is not a run: after @ comes its number").format(name=name),

@@ -6,7 +6,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from afina.runs.folder import Run
-from afina.runs.store import cache_folder
+from afina.runs.store import Store, cache_folder
 
 SQLITE = "sqlite:///"
 
@@ -22,9 +22,13 @@ def uri_of(run: Run, chosen: str) -> str:
 
 def local_folder(run: Run) -> Path:
     """`tracking/` beside the folder with the runs; in Afina's cache for runs at a URI."""
-    store = run.store
-    beside = cache_folder() if store.remote is not None else store.folder.resolve().parent
-    return beside / "tracking"
+    return beside(run.store)
+
+
+def beside(store: Store) -> Path:
+    """The same, known from the place of the runs."""
+    above = cache_folder() if store.remote is not None else store.folder.resolve().parent
+    return above / "tracking"
 
 
 def artifacts_of(uri: str) -> str | None:
