@@ -35,10 +35,12 @@ if TYPE_CHECKING:
         show_run,
         train,
     )
+    from afina.publishing import PublishResult, publish
 
 __version__ = "0.1.0"
 __all__ = [
     "Model",
+    "PublishResult",
     "RunResult",
     "ask_suites",
     "audit_data",
@@ -54,6 +56,7 @@ __all__ = [
     "list_runs",
     "new_recipe",
     "open_model",
+    "publish",
     "release",
     "report",
     "run",
@@ -67,5 +70,6 @@ def __getattr__(name: str) -> Any:
     if name in __all__:
         from importlib import import_module
 
-        return getattr(import_module("afina.api"), name)
+        module = "afina.publishing" if name in ("PublishResult", "publish") else "afina.api"
+        return getattr(import_module(module), name)
     raise AttributeError(f"module 'afina' has no attribute {name!r}")

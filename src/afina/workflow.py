@@ -28,7 +28,7 @@ from afina.language import LANGUAGES, _, current
 from afina.models.base import FoundBase, find_base
 from afina.models.tokenizer import Tokens, load_tokens
 from afina.recipe import Recipe
-from afina.releases.stage import release
+from afina.releases.stage import OUTPUTS, release
 from afina.reports import write_report
 from afina.runs.children import child
 from afina.runs.files import read_json, sha256_of, write_json
@@ -213,9 +213,9 @@ class Workflow:
         return Stage(
             "release",
             after=("data", "train", "evaluate", "gate"),
-            code=("releases",),
-            settings=lambda: {"name": self.recipe.name},
-            outputs=("release/README.md", "release/evaluation.json", "release/manifest.json"),
+            code=("releases", "reports/unknowns"),
+            settings=lambda: self.recipe.model_dump(mode="json", include={"name", "release"}),
+            outputs=OUTPUTS,
             work=lambda: release(self.run, self.recipe),
         )
 

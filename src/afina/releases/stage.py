@@ -7,12 +7,13 @@ from typing import Any
 
 from afina.inference.intact import require_intact
 from afina.recipe import Recipe
-from afina.releases.card import card
-from afina.runs.files import read_json, sha256_of, write_json, write_text
+from afina.releases.texts import TEXTS, write_texts
+from afina.runs.files import read_json, sha256_of, write_json
 from afina.runs.folder import Run, recipe_hash
 from afina.runs.stages import state_of
 
 MANIFEST_SCHEMA = "afina/manifest/1"
+OUTPUTS = (*(f"release/{name}" for name in TEXTS), "release/manifest.json")
 PACKAGES = (
     "afina",
     "torch",
@@ -29,9 +30,8 @@ def release(run: Run, recipe: Recipe) -> None:
     """Completes release/: no training row is in it, and each file's hash is in the manifest."""
     folder = run.path("release")
     require_intact(folder)
-    evaluation = read_json(run.path("evaluation.json"))
-    write_json(folder / "evaluation.json", evaluation)
-    write_text(folder / "README.md", card(run, recipe, evaluation))
+    write_json(folder / "evaluation.json", read_json(run.path("evaluation.json")))
+    write_texts(run, recipe)
     files = {
         str(path.relative_to(folder)): {"sha256": sha256_of(path), "bytes": path.stat().st_size}
         for path in sorted(folder.rglob("*"))
