@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import afina.releases.publish as publishing
 from afina.arguments import check_name
@@ -17,8 +18,9 @@ from afina.releases.publish import PublishResult as PublishResult
 from afina.runs.files import write_text
 from afina.runs.folder import find_run
 from afina.runs.stages import forget
-from afina.workflow import Workflow
-from afina.working import working
+
+if TYPE_CHECKING:
+    from afina.workflow import Workflow
 
 Say = Callable[[str], None]
 
@@ -72,6 +74,8 @@ def publish(
 
 def _state_licence(name: str, runs: str, wanted: str, say: Say) -> None:
     """Keeps the licence in the run's recipe, and makes the release's texts again if they lack it."""
+    from afina.working import working  # reads torch, which showing a release does not need
+
     find_run(name, runs)  # a recipe file would begin a new run
     change = f"release.license={json.dumps(wanted)}"
     with working(name, runs, [change], None, say, say, change_run=True) as flow:
