@@ -32,7 +32,7 @@ from afina.releases.stage import OUTPUTS, release
 from afina.reports import write_report
 from afina.runs.children import child
 from afina.runs.files import read_json, sha256_of, write_json
-from afina.runs.folder import RUNNING, Run
+from afina.runs.folder import RUNNING, Run, recipe_hash
 from afina.runs.signals import StopSignal
 from afina.runs.spending import Meter
 from afina.runs.spot import SpotWatch
@@ -214,7 +214,7 @@ class Workflow:
             "release",
             after=("data", "train", "evaluate", "gate"),
             code=("releases", "reports/unknowns"),
-            settings=lambda: self.recipe.model_dump(mode="json", include={"name", "release"}),
+            settings=lambda: [recipe_hash(self.recipe), self.recipe.release.model_dump(mode="json")],
             outputs=OUTPUTS,
             work=lambda: release(self.run, self.recipe),
         )
