@@ -149,6 +149,11 @@ def base_revision(run: Run) -> Any:
     return find_base(run.recipe().base.model, run.recipe().base.revision).revision
 
 
+def card(text: str) -> Look:
+    """Whether the release's card says this."""
+    return lambda run: text in run.path("release/README.md").read_text("utf-8")
+
+
 def tracked(name: str) -> Look:
     """What tracking.json says of where the run was sent; null when nothing was."""
 
@@ -210,6 +215,7 @@ PROMPTS = (
 )
 BAD_RATE = ("train.learning_rate=0.05", "train.epochs=4")
 SHORT = ("train.epochs=1", "train.evaluations_per_epoch=1")
+CARD = (*SHORT, "evaluate.metrics=[accuracy]", "evaluate.baselines=[]", "evaluate.memorisation_rows=0")
 COURSE = of_lines("loss")
 GROUPED = ("train.robust_by=day", *SHORT)
 CHOOSING = (*SHORT, "data.split={train: 0.4, validation: 0.4, test: 0.2}")
@@ -702,6 +708,23 @@ FIELDS: dict[str, Case] = {
         lambda run: run.path("registry.json").exists(),
         "release",
         more=(*SHORT, "seed=24"),
+    ),
+    "release.license": Case(
+        "release.license=null", "release.license=mit", card("license: mit"), "release", more=CARD
+    ),
+    "release.intended_use": Case(
+        "release.intended_use=null",
+        "release.intended_use=Sorting boxes.",
+        card("Sorting boxes."),
+        "release",
+        more=CARD,
+    ),
+    "release.out_of_scope": Case(
+        "release.out_of_scope=null",
+        "release.out_of_scope=Selling boxes.",
+        card("- Selling boxes."),
+        "release",
+        more=CARD,
     ),
 }
 

@@ -60,10 +60,12 @@ if TYPE_CHECKING:
         verify,
         watch_version,
     )
+    from afina.publishing import PublishResult, publish
 
 __version__ = "0.1.0"
 __all__ = [
     "Model",
+    "PublishResult",
     "RunResult",
     "SealResult",
     "Verification",
@@ -91,6 +93,7 @@ __all__ = [
     "open_model",
     "open_sealed",
     "promote",
+    "publish",
     "read_sealed",
     "register",
     "registered",
@@ -117,5 +120,6 @@ def __getattr__(name: str) -> Any:
     if name in __all__:
         from importlib import import_module
 
-        return getattr(import_module("afina.api"), name)
+        module = "afina.publishing" if name in ("PublishResult", "publish") else "afina.api"
+        return getattr(import_module(module), name)
     raise AttributeError(f"module 'afina' has no attribute {name!r}")

@@ -22,6 +22,7 @@ from afina.recipe_data import TestSet as TestSet
 from afina.recipe_distributed import Distributed
 from afina.recipe_evaluate import Evaluate as Evaluate
 from afina.recipe_evaluate import Limit as Limit
+from afina.recipe_release import Release as Release
 from afina.recipe_rules import faults_between
 from afina.recipe_section import Section as Section
 
@@ -315,6 +316,7 @@ class Recipe(Section):
         default_factory=list, description="Limits that a model must keep to be released."
     )
     track: Track = Field(default_factory=Track)
+    release: Release = Field(default_factory=Release)
 
     @field_validator("name")
     @classmethod

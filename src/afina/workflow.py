@@ -29,7 +29,7 @@ from afina.models.base import FoundBase, find_base
 from afina.models.tokenizer import Tokens, load_tokens
 from afina.recipe import Recipe
 from afina.registry.after_run import register_release
-from afina.releases.stage import release
+from afina.releases.stage import OUTPUTS, release
 from afina.reports import write_report
 from afina.runs.children import child
 from afina.runs.files import read_json, sha256_of, write_json
@@ -210,9 +210,13 @@ class Workflow:
         return Stage(
             "release",
             after=("data", "train", "evaluate", "gate"),
-            code=("releases", "trust/manifest"),
-            settings=lambda: {"name": self.recipe.name, "recipe": recipe_hash(self.recipe)},
-            outputs=("release/README.md", "release/evaluation.json", "release/manifest.json"),
+            code=("releases", "trust/manifest", "reports/unknowns"),
+            settings=lambda: {
+                "name": self.recipe.name,
+                "recipe": recipe_hash(self.recipe),
+                "release": self.recipe.release.model_dump(mode="json"),
+            },
+            outputs=OUTPUTS,
             work=lambda: release(self.run, self.recipe),
         )
 

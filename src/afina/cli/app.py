@@ -13,6 +13,7 @@ from afina.cli import (
     doctor,
     export,
     prices,
+    publish,
     recipe,
     recipient,
     registry,
@@ -48,6 +49,7 @@ def build_app() -> Any:
     export.add_to(app)
     sign.add_to(app)
     seal.add_to(app)
+    publish.add_to(app)
     doctor.add_to(app)
     app.add_typer(data.app, name="data")
     app.add_typer(recipe.app, name="recipe")

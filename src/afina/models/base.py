@@ -20,6 +20,9 @@ from afina.models.hub_errors import hub_answers, hub_error
 from afina.runs.files import read_json, sha256_of, sha256_of_value, write_json
 from afina.runs.store import cache_folder, writing_cache
 
+# A Hub model's card and licence files, which say what is asked of who passes on what is made from it.
+_ITS_TEXTS = ("README.md", "LICENSE*", "LICENCE*", "USE_POLICY*", "NOTICE*")
+
 
 @dataclass(frozen=True)
 class FoundBase:
@@ -147,7 +150,7 @@ def _from_hub(model: str, revision: str | None, say: Callable[[str], None]) -> t
                 model,
                 revision=revision,
                 local_files_only=offline,
-                allow_patterns=["*.json", "*.safetensors", "tokenizer.model", "*.jinja"],
+                allow_patterns=["*.json", "*.safetensors", "tokenizer.model", "*.jinja", *_ITS_TEXTS],
                 ignore_patterns=["original/*"],
             )
         )

@@ -9,8 +9,8 @@ from afina.errors import StorageError
 from afina.inference.intact import require_intact
 from afina.language import _
 from afina.recipe import Recipe
-from afina.releases.card import card
-from afina.runs.files import read_json, write_json, write_text
+from afina.releases.texts import TEXTS, write_texts
+from afina.runs.files import read_json, write_json
 from afina.runs.folder import Run, recipe_hash
 from afina.runs.stages import state_of
 from afina.trust.code_version import code_version, package_versions
@@ -19,15 +19,15 @@ from afina.trust.pickles import find_pickles
 
 # What a release is made of: weights, settings, tokenizers, words. Rows come as Parquet, CSV, JSON lines.
 SUFFIXES = (".safetensors", ".json", ".md", ".txt", ".jinja", ".model", "")
+OUTPUTS = (*(f"release/{name}" for name in TEXTS), "release/manifest.json")
 
 
 def release(run: Run, recipe: Recipe) -> None:
     """Completes release/: no training row is in it, and each file's hash is in the manifest."""
     folder = run.path("release")
     require_intact(folder, signed=False)
-    evaluation = read_json(run.path("evaluation.json"))
-    write_json(folder / "evaluation.json", evaluation)
-    write_text(folder / "README.md", card(run, recipe, evaluation))
+    write_json(folder / "evaluation.json", read_json(run.path("evaluation.json")))
+    write_texts(run, recipe)
     _require_a_models_files(folder)
     write_manifest(
         folder,

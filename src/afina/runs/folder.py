@@ -41,6 +41,8 @@ NAMED = re.compile(r"champion|candidate|previous|v[1-9][0-9]*")
 # Set by afina.registry, which this layer does not know: called with the name, what stands after @, the
 # place of the runs, and the console; returns the path or URI of the run.
 find_named: Callable[[str, str, str, Callable[[str], None]], str] | None = None
+# Sections that say where figures are sent and what a card says.
+BESIDE = ("track", "release")
 
 
 def _silent(text: str) -> None:
@@ -145,7 +147,7 @@ class Run:
 def open_run(recipe: Recipe, runs: str, say: Callable[[str], None] = _silent) -> Run:
     """The run that this recipe goes on in: the newest one made from an equal recipe, else a new one.
 
-    Recipes are equal that differ in RUNNING and `track` only; the run keeps the newest of those.
+    Recipes are equal that differ in RUNNING and BESIDE only; the run keeps the newest of those.
     """
     store = Store(runs)
     wanted = recipe_hash(recipe)
@@ -203,7 +205,7 @@ def _make_folder(recipe: Recipe, store: Store, number: int, recipe_sha256: str) 
 
 
 def _with_running(run: Run, recipe: Recipe) -> Run:
-    """The run with this recipe's RUNNING settings, and where it is tracked, in its recipe.yaml."""
+    """The run with this recipe's RUNNING settings and BESIDE sections in its recipe.yaml."""
     path, wanted = run.path("recipe.yaml"), dump_recipe(recipe)
     if not path.exists() or path.read_text(encoding="utf-8") != wanted:
         write_text(path, wanted)
@@ -211,8 +213,9 @@ def _with_running(run: Run, recipe: Recipe) -> Run:
 
 
 def recipe_hash(recipe: Recipe) -> str:
-    """SHA-256 of the recipe with all its defaults, but RUNNING and `track`: they change no result."""
-    return sha256_of_value(recipe.model_dump(mode="json", exclude={"train": RUNNING, "track": True}))
+    """SHA-256 of the recipe with all its defaults, but what changes no result: RUNNING and BESIDE."""
+    beside = dict.fromkeys(BESIDE, True)
+    return sha256_of_value(recipe.model_dump(mode="json", exclude={"train": RUNNING, **beside}))
 
 
 def find_run(name: str, runs: str, say: Callable[[str], None] = _silent) -> Run:

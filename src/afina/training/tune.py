@@ -13,6 +13,7 @@ from afina.models.tokenizer import Tokens
 from afina.recipe import Recipe
 from afina.runs.files import read_json, write_json
 from afina.runs.folder import Run
+from afina.runs.hardware import hardware
 from afina.training.distributed.engines import check_engine
 from afina.training.distributed.ranks import Alone
 from afina.training.distributed.together import Together
@@ -131,6 +132,7 @@ def _finish(work: Work, trainer: Trainer, done: Progress) -> None:
         "tokens": done.tokens,
         "tokens_per_second": round(done.tokens / max(done.seconds, 1e-9), 1),
         "peak_memory_bytes": max(peak_memory(), _peak_of_metrics(run)),
+        "hardware": hardware(),
         "spent": run.meter.spent().as_json() if run.meter is not None else None,
         "trained_parameters": trainer.trained_parameters,
         "all_parameters": _all_parameters(work, trainer),
