@@ -25,7 +25,7 @@ def derived(file_key: bytes, seal: bytes, purpose: bytes) -> bytes:
     from cryptography.hazmat.primitives.hashes import SHA256
     from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-    return HKDF(SHA256(), 32, salt=seal, info=_PREFIX + purpose).derive(file_key)
+    return bytes(HKDF(SHA256(), 32, salt=seal, info=_PREFIX + purpose).derive(file_key))
 
 
 def header_mac(file_key: bytes, header: Header) -> bytes:
