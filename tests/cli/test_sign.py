@@ -1,52 +1,51 @@
-"""`afina sign`, `afina verify` and `afina signer …` as they are typed."""
+"""`afina sign`, `afina verify` and `afina signer …` as they are typed; runs are in tests/trust."""
 
 from __future__ import annotations
 
-import shutil
-
 import pytest
+
+from afina.trust.manifest import write_manifest
+from tests.cli.conftest import Place
 
 
 @pytest.fixture
-def place(finished, tmp_path, monkeypatch):
-    """A copy of the finished run, and an empty trust store."""
-    from tests.cli.conftest import Place
-
-    done, _answer = finished
-    shutil.copytree(done.folder / "runs", tmp_path / "runs")
+def place(tmp_path, monkeypatch, cache) -> Place:
+    """A folder with a model, and an empty trust store."""
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "README.md").write_text("card")
+    write_manifest(model, {"name": "model"})
     monkeypatch.setenv("AFINA_TRUST", str(tmp_path / "trust"))
     monkeypatch.setenv("AFINA_SIGNER_PASSPHRASE", "one horse of mine")
     monkeypatch.setattr("afina.trust.keys.SCRYPT", {"n": 2**10, "r": 8, "p": 1})
-    return Place(tmp_path, done.cache)
+    return Place(tmp_path, cache)
 
 
 def test_from_the_first_key_to_the_last(place, tmp_path):
     assert place.inside("signer", "list").out.startswith("nobody yet")
-    assert "signatures: none" in place.inside("verify", "colours").out
+    assert "signatures: none" in place.inside("verify", "model").out
     made = place.inside("signer", "new", "ana")
     assert made.code == 0
     assert f"trust your models: {tmp_path}/trust/keys/ana.json" in made.out
     assert "only when a trusted signer signed it" in made.out
-    unsigned = place.inside("chat", "colours")
-    assert (unsigned.code, unsigned.clean) == (1, True)
-    assert "this release is not signed" in unsigned.err
-    assert "what to do: sign it with `afina sign " in unsigned.err
-    refused = place.inside("verify", "colours")
+    refused = place.inside("verify", "model")
     assert refused.code == 1
     assert refused.out.startswith("NO: signatures are asked for")
-    assert "signed by ana" in place.inside("sign", "colours").out
-    found = place.inside("verify", "runs/colours/1/release")
+    assert "what to do: sign it with `afina sign model`" in refused.out
+    assert "signed by ana" in place.inside("sign", "model").out
+    found = place.inside("verify", "./model/")
     assert (found.code, found.clean) == (0, True)
     assert "both are right, by ana" in found.out
-    assert place.inside("verify", "colours", "--json").json()["trusted"] is True
+    assert place.inside("verify", "model", "--json").json()["trusted"] is True
 
-    card = tmp_path / "runs/colours/1/release/README.md"
+    card = tmp_path / "model/README.md"
     card.write_text("dear")
-    changed = place.inside("--lang", "es", "verify", "colours")
+    changed = place.inside("--lang", "es", "verify", "model")
     assert changed.code == 1
-    assert str(card) in changed.out
-    value = place.inside("verify", "colours", "--json").json()
-    assert (value["ok"], value["where"]) == (False, str(card))
+    assert "model/README.md" in changed.out
+    assert "qué hacer" in changed.out
+    value = place.inside("verify", "model", "--json").json()
+    assert (value["ok"], value["where"]) == (False, "model/README.md")
 
     first = place.inside("signer", "list", "--json").json()[0]
     rotated = place.inside("signer", "rotate", "ana", "--json").json()
@@ -69,7 +68,7 @@ def test_from_the_first_key_to_the_last(place, tmp_path):
 
 def test_wrong_use_is_said(place, monkeypatch):
     for arguments, what in (
-        (("sign", "colours"), "nobody here who can sign"),
+        (("sign", "model"), "nobody here who can sign"),
         (("sign", "nothing"), "nobody here who can sign"),
         (("verify", "nothing"), "there is no run `nothing`"),
         (("signer", "revoke", "nobody"), "no signer `nobody` is known"),

@@ -64,9 +64,8 @@ def is_pickle(file: IO[bytes]) -> bool:
                     return True
                 if operation.name == "STOP":
                     file.seek(0)
-                    pickletools.dis(
-                        file, out=cast(IO[str], _Nowhere())
-                    )  # raises when the stack is wrong
+                    # It raises when the stack is wrong.
+                    pickletools.dis(file, out=cast(IO[str], _Nowhere()))
                     return True
     except Exception:
         return False  # whatever comes of a byte that is no operation
