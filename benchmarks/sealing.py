@@ -25,10 +25,12 @@ START = "import resource, sys, time\nfrom pathlib import Path\nplace = Path(sys.
 STEPS = {
     "hash": "from afina.runs.files import sha256_of\nstart = time.perf_counter()\n"
     "[sha256_of(path) for path in (place / 'release').iterdir()]\n",
-    "seal": "from afina.seals.recipients import find_public\nfrom afina.seals.writer import seal_folder\n"
+    "seal": "from afina.seals.recipients import find_public\n"
+    "from afina.seals.writer import seal_folder\n"
     "public = find_public('ana', place / 'keys').public\nstart = time.perf_counter()\n"
     "seal_folder(place / 'release', place / 'release.sealed', [public], None, 'release')\n",
-    "open": "from afina.seals.opening import open_to_folder\nfrom afina.seals.unlocking import unlock_by\n"
+    "open": "from afina.seals.opening import open_to_folder\n"
+    "from afina.seals.unlocking import unlock_by\n"
     "path = place / 'release.sealed'\nunlock = unlock_by('ana', None, None, place / 'keys', path)\n"
     "start = time.perf_counter()\nopen_to_folder(path, place / 'out', unlock)\n",
 }
