@@ -319,7 +319,6 @@ def _extras() -> tuple[Extra, ...]:
         for name, module, purpose in (
             ("hub", "datasets", _("data of the form hf:NAME")),
             ("quantize", "bitsandbytes", _("a base held in 8 or 4 bits")),
-            ("seal", "cryptography", _("sealing a release")),
             ("docs", "mkdocs", _("building the documentation")),
         )
     )

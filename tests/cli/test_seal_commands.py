@@ -28,17 +28,26 @@ TEXTS = "the mango and the lime came\nthe iron and the zinc came\n"
 WORDS = "correct horse battery"
 
 
+@pytest.fixture(scope="module")
+def keys(tmp_path_factory, cache) -> Path:
+    """A config folder with two pairs of keys, made once: a passphrase takes a second."""
+    place = Place(tmp_path_factory.mktemp("keys"), cache)
+    (place.folder / "words").write_text(WORDS + "\n")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AFINA_CONFIG", str(place.folder / "config"))
+        answer = place.inside("recipient", "new", "ana", "--passphrase-file", "words")
+        assert (answer.code, "ana.public.json" in answer.out) == (0, True), answer.err
+        assert place.inside("recipient", "new", "machine", "--without-passphrase").code == 0
+    return place.folder / "config"
+
+
 @pytest.fixture
-def desk(finished, tmp_path, monkeypatch) -> Place:
+def desk(finished, keys, tmp_path, monkeypatch) -> Place:
     """A folder beside a finished run, with keys: ana's has a passphrase, the machine's none."""
-    place, _answer = finished
+    shutil.copytree(keys, tmp_path / "config")
     monkeypatch.setenv("AFINA_CONFIG", str(tmp_path / "config"))
     (tmp_path / "words").write_text(WORDS + "\n")
-    desk = Place(tmp_path, place.cache)
-    answer = desk.inside("recipient", "new", "ana", "--passphrase-file", "words")
-    assert (answer.code, "ana.public.json" in answer.out) == (0, True), answer.err
-    assert desk.inside("recipient", "new", "machine", "--without-passphrase").code == 0
-    return desk
+    return Place(tmp_path, finished[0].cache)
 
 
 def told(desk: Place, *arguments: str, code: int = 0) -> Answer:
