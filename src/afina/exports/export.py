@@ -9,7 +9,12 @@ from typing import Any
 
 from afina.errors import AfinaError, StorageError
 from afina.exports.adapter import adapter
+from afina.exports.endpoint import endpoint
+from afina.exports.gguf import gguf
 from afina.exports.merged import merged
+from afina.exports.ray import ray
+from afina.exports.torchserve import torchserve
+from afina.exports.vllm import vllm
 from afina.language import _
 from afina.runs.folder import Run
 
@@ -28,7 +33,15 @@ class Kind:
     bits: tuple[int, ...] = ()
 
 
-KINDS = {"merged": Kind(merged, (16, 32)), "adapter": Kind(adapter)}
+KINDS = {
+    "merged": Kind(merged, (16, 32)),
+    "adapter": Kind(adapter),
+    "gguf": Kind(gguf, (16, 8, 4)),
+    "endpoint": Kind(endpoint, (16, 32)),
+    "torchserve": Kind(torchserve, (16, 32)),
+    "vllm": Kind(vllm, (16, 32)),
+    "ray": Kind(ray, (16, 32)),
+}
 
 
 @dataclass(frozen=True)
