@@ -54,7 +54,9 @@ def save_small(folder: Path, **settings: Any) -> Path:
     config = tiny_config(640)  # more rows than tokens: some ids have none
     config.hidden_size, config.intermediate_size, config.head_dim = 64, 128, 16
     config.bos_token_id = tokenizer.bos_token_id
-    config.eos_token_id = tokenizer.convert_tokens_to_ids(["<|end_of_text|>", "<|eom_id|>", "<|eot_id|>"])
+    config.eos_token_id = tokenizer.convert_tokens_to_ids(
+        ["<|end_of_text|>", "<|eom_id|>", "<|eot_id|>"]
+    )
     for name, value in settings.items():
         setattr(config, name, value)
     torch.manual_seed(0)

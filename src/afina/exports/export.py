@@ -49,8 +49,8 @@ class ExportResult:
     """What was made.
 
     Attributes:
-        kind: merged or adapter. folder: where it is. bytes: its size.
-        figures: the value of merge.json; empty for an adapter, which is copied.
+        kind: one of KINDS. folder: where it is. bytes: its size.
+        figures: how near it is to the run's own model; empty for an adapter, which is copied.
     """
 
     kind: str
@@ -70,7 +70,7 @@ def export(
 
     Args:
         to: one of KINDS. out: its folder; None takes `exports/TO` in the run.
-        bits: of a merged model's numbers, 16 (bf16) or 32; None takes what the base computed in.
+        bits: of the model's numbers; None takes what the base computed in, or the kind's own choice.
         overwrite: replace an export that is there.
     Raises:
         AfinaError: for a kind that is not built, a run without a model, a merge that differs from the

@@ -1,4 +1,4 @@
-"""Prompts with the token ids that training gives them, kept beside an export: others must get the same."""
+"""Prompts with the token ids that training gives them, kept beside an export: others must agree."""
 
 from __future__ import annotations
 

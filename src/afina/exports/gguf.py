@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import gc
+import io
 import shutil
 from collections.abc import Callable
+from contextlib import redirect_stderr
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -12,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from afina.exports.agreement import prompts_of, states_of
+from afina.exports.agreement import compare, prompts_of, states_of
 from afina.exports.fixtures import parents_of, write_export_manifest, write_prompt_files
 from afina.exports.gguf_writer import write_gguf
 from afina.exports.merge import merged_model
@@ -53,6 +55,8 @@ def gguf(run: Run, folder: Path, bits: int | None, say: Callable[[str], None]) -
     asks = settings.kind == "classify" and head is None
     own_logits = engine.ask_labels(texts) if asks else None
     own = own_states(engine, prompts) if settings.bits == 16 else None
+    with engine.base_only():
+        base = states_of(engine.model, prompts, tokens.pad)
     with atomic_folder(folder) as temporary:
         write_prompt_files(temporary, engine)
         say(_("merging in fp32, writing the GGUF file"))
@@ -75,13 +79,14 @@ def gguf(run: Run, folder: Path, bits: int | None, say: Callable[[str], None]) -
             "read_by": f"transformers {version('transformers')}",
             "compared_in": "fp32",
             **model_figures(own, other, prompts, recipe.seed),
+            "adapter_effect": compare(own, base, recipe.seed).relative,
         }
         if head is not None:
             own_logits = head.logits(own.means())
         if own_logits is not None:
             given = head.logits(other.means()) if head else _ask(engine, again, texts)
             figures["labels"] = label_figures(engine, labels, own_logits, given, recipe.seed)
-        require_near(figures, bits, _finer(bits))
+        require_near(figures, bits, _finer(bits), pooled)
         served = replace(settings, adapters=[], weights=None, precision="fp32", bits=16)
         write_settings(temporary / "inference.json", served)
         if head is not None:
@@ -116,9 +121,10 @@ def read_back(path: Path) -> Any:
     from transformers.utils import logging
 
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    model = AutoModelForCausalLM.from_pretrained(
-        str(path.parent), gguf_file=path.name, dtype=torch.float32
-    ).eval()
+    with redirect_stderr(io.StringIO()):  # a progress bar that no setting of transformers stops
+        model = AutoModelForCausalLM.from_pretrained(
+            str(path.parent), gguf_file=path.name, dtype=torch.float32
+        ).eval()
     for tensor in GGUFReader(str(path)).tensors:
         if tensor.name == "rope_freqs.weight":
             factors = torch.from_numpy(np.array(tensor.data, dtype=np.float32))

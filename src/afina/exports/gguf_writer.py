@@ -1,4 +1,4 @@
-"""Writes a Llama as one GGUF file, as llama.cpp's converter does: names, order of rows, rope, numbers."""
+"""Writes a Llama as one GGUF file, as llama.cpp's converter does: names, order of rows, rope."""
 
 from __future__ import annotations
 

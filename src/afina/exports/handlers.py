@@ -104,8 +104,8 @@ def _answers(run: Run, engine: Engine, folder: Path) -> dict[str, Any]:
     if share < LEAST_SAME_LABELS[precision]:
         raise AfinaError(
             _(
-                "the exported handler says the run's own label for {share:.1%} of {rows} rows only: nothing "
-                "was kept"
+                "the exported handler says the run's own label for {share:.1%} of {rows} rows only: "
+                "nothing was kept"
             ).format(share=share, rows=found["rows"]),
             fix=fix,
         )
@@ -130,8 +130,8 @@ def require_ids(found: list[int], wanted: list[int]) -> None:
     place = next((i for i, (a, b) in enumerate(zip(found, wanted, strict=False)) if a != b), -1)
     raise AfinaError(
         _(
-            "the exported tokenizer gives other token ids than training did (from place {place}): nothing "
-            "was kept"
+            "the exported tokenizer gives other token ids than training did (from place {place}): "
+            "nothing was kept"
         ).format(place=place),
         fix=_("report this with the base model's name"),
     )

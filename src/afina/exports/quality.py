@@ -1,4 +1,4 @@
-"""How near an exported model is to the run's own: same next tokens, perplexity, labels; and what is refused."""
+"""How near an exported model is to the run's own: next tokens, perplexity, labels; what is refused."""
 
 from __future__ import annotations
 
@@ -158,31 +158,37 @@ def label_figures(
     }
 
 
-def require_near(figures: dict[str, Any], bits: int, fix: str) -> None:
+def require_near(figures: dict[str, Any], bits: int, fix: str, pooled: bool = False) -> None:
     """Refuses an export that is further from the run's own model than its number of bits explains.
 
+    Args:
+        pooled: the model is read by a pooled head. Its answers are its labels, which must agree as the
+            next tokens of another model must; the words that it would write are nobody's, and only told.
     Raises:
         AfinaError: names the figure that is out of bounds and its limit.
     """
-    limit, share = TOLERANCES[bits], figures["top1"]["share"]
-    rise = figures["perplexity"]["rise"]
+    limit, rise = TOLERANCES[bits], figures["perplexity"]["rise"]
+    labels = figures.get("labels")
+    if pooled and labels:
+        share = labels["agreeing"] / labels["rows"]
+        what = _("the exported model says the run's own label for {share:.2%} of the rows only")
+    else:
+        share = figures["top1"]["share"]
+        what = _("the exported model finds the same likeliest token at {share:.2%} of the places only")
     if share < limit.top1:
+        asked = _("at {bits} bits at least {least:.1%} is asked for: nothing was kept")
         raise AfinaError(
-            _(
-                "the exported model finds the same likeliest token at {share:.2%} of the places only; "
-                "at {bits} bits at least {least:.1%} is asked for: nothing was kept"
-            ).format(share=share, bits=bits, least=limit.top1),
-            fix=fix,
+            f"{what.format(share=share)}; {asked.format(bits=bits, least=limit.top1)}", fix=fix
         )
-    if limit.perplexity is not None and not rise <= limit.perplexity:
+    if not pooled and limit.perplexity is not None and not rise <= limit.perplexity:
         raise AfinaError(
             _(
-                "the exported model's perplexity is {rise:.1%} higher than the run's own; at {bits} bits "
-                "at most {most:.1%} is allowed: nothing was kept"
+                "the exported model's perplexity is {rise:.1%} higher than the run's own; at {bits} "
+                "bits at most {most:.1%} is allowed: nothing was kept"
             ).format(rise=rise, bits=bits, most=limit.perplexity),
             fix=fix,
         )
-    require_no_worse(figures.get("labels"), fix)
+    require_no_worse(labels, fix)
 
 
 def require_no_worse(labels: dict[str, Any] | None, fix: str) -> None:

@@ -1,4 +1,4 @@
-"""The handler that Hugging Face's Inference Toolkit looks for: it answers by the released model beside it.
+"""The handler that Hugging Face's Inference Toolkit looks for: it asks the released model beside it.
 
 Errors say what is wrong with a request and never quote it. The toolkit itself prints the body of each
 request to its log; no handler can change that.

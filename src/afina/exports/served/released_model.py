@@ -32,7 +32,7 @@ class WrongInput(ValueError):
 
 
 def verify(folder: Path) -> None:
-    """Compares every file with manifest.json, and manifest.json with AFINA_MANIFEST_SHA256 if that is set.
+    """Compares every file with manifest.json, and that with AFINA_MANIFEST_SHA256 if it is set.
 
     Raises:
         NotIntact: names the first file that is missing, changed, or not listed but would be read.
