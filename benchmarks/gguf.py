@@ -28,7 +28,8 @@ def by_head(folder: Path, run: Any) -> dict[str, Any]:
     from afina.inference.engine import Engine
 
     place = importlib.util.spec_from_file_location("classify", folder / "classify.py")
-    assert place is not None and place.loader is not None
+    assert place is not None
+    assert place.loader is not None
     example = importlib.util.module_from_spec(place)
     place.loader.exec_module(example)
     example.verify(folder)
@@ -117,19 +118,22 @@ def main() -> None:
         today = datetime.now(UTC).date().isoformat()
         line: dict[str, Any] = {"date": today, "run": run.title, "bits": bits}
         try:
-            result = afina.export(given.run, to="gguf", out=folder, bits=bits, overwrite=True, say=print)
+            if not (folder / "gguf.json").exists():  # an export that is there is asked again
+                afina.export(given.run, to="gguf", out=folder, bits=bits, say=print)
         except AfinaError as error:
             line["refused"] = error.what
         else:
             pooled = (folder / "head.safetensors").exists()
             with torch.no_grad():
                 found = by_head(folder, run) if pooled else by_tokens(folder, run)
+            figures = json.loads((folder / "gguf.json").read_text(encoding="utf-8"))
             kept = {
-                name: result.figures[name]
+                name: figures[name]
                 for name in ("kind", "prompts", "top1", "perplexity", "labels", "tokenizer")
-                if name in result.figures
+                if name in figures
             }
-            line |= {"megabytes": round(result.bytes / 1e6, 1), "check": kept, "llama_cpp": found}
+            size = (folder / "model.gguf").stat().st_size
+            line |= {"megabytes": round(size / 1e6, 1), "check": kept, "llama_cpp": found}
         line["llama_cpp_python"] = llama_cpp.__version__
         line["command"] = f"python -m benchmarks.gguf {run.title} --bits {bits}"
         with (RESULTS / "gguf.jsonl").open("a", encoding="utf-8") as file:

@@ -1,4 +1,4 @@
-"""Exported handlers: loaded as the toolkits load them, asked over HTTP, refused when a file was changed."""
+"""Exported handlers: loaded as the toolkits load them, asked over HTTP, refused when one was changed."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ WRONG = {
     "nothing": ({"inputs": []}, "a text or a list of texts"),
     "mixed": ({"inputs": ["SECRET", 1]}, "a text or a list of texts"),
     "too many": ({"inputs": ["SECRET"] * 300}, "at most 256"),
-    "unknown parameter": ({"inputs": "SECRET", "parameters": {"SECRET": 1}}, "only be an object with: top_k"),
+    "unknown parameter": ({"inputs": "SECRET", "parameters": {"SECRET": 1}}, "with: top_k"),
     "parameters as a list": ({"inputs": "SECRET", "parameters": []}, "only be an object"),
     "wrong top_k": ({"inputs": "SECRET", "parameters": {"top_k": 0}}, "top_k must be"),
 }  # fmt: skip
@@ -158,7 +158,7 @@ def test_nothing_is_loaded_from_a_folder_that_was_changed(endpoint, change, tmp_
     CHANGES[change](folder)
     verify = sys.modules["released_model"].verify
     verify(endpoint[1])
-    with pytest.raises(RuntimeError, match="missing|changed|damaged|remove"):
+    with pytest.raises(RuntimeError, match=r"missing|changed|damaged|remove"):
         verify(folder)
 
 
@@ -194,15 +194,15 @@ def test_other_kinds_answer_as_the_run_does(small_run, name, tmp_path):
     if name == "tokens":
         texts = [*TEXTS[:3], "Lot 4 " * 120]  # the last is longer than the model reads
         found = handler({"inputs": texts})
-        shares = [[{row["label"]: row["score"] for row in rows}[label] for label in engine.settings.labels]
-                  for rows in found]  # fmt: skip
+        known = [{row["label"]: row["score"] for row in rows} for rows in found]
+        shares = [[row[label] for label in engine.settings.labels] for row in known]
         np.testing.assert_allclose(shares, engine.classify(texts), atol=1e-5)
         return
     talk = [{"role": "user", "content": TEXTS[0]}]
     own = "".join(engine.reply(talk, 6)).strip()
     assert handler({"inputs": talk, "parameters": {"max_new_tokens": 6}}) == [{"generated_text": own}]
     found = handler({"inputs": [TEXTS[0], TEXTS[1]], "parameters": {"max_new_tokens": 6}})
-    assert [row["generated_text"] for row in found][0] == own
+    assert next(row["generated_text"] for row in found) == own
     warm = {"max_new_tokens": 6, "temperature": 1.5, "seed": 3}
     assert handler({"inputs": talk, "parameters": warm}) == handler({"inputs": talk, "parameters": warm})
     for wrong in ({"max_new_tokens": 0}, {"temperature": "hot"}, {"top_p": True}):

@@ -1,4 +1,4 @@
-"""Files for vLLM, Ray Serve and KServe: only names that those tools know; the same model and token ids."""
+"""Files for vLLM, Ray Serve and KServe: only names that those tools know; the same model and ids."""
 
 from __future__ import annotations
 

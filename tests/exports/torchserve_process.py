@@ -50,8 +50,8 @@ class Server:
         path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
         with (self.place / "log.txt").open("w") as log:
             self.process = subprocess.Popen(
-                [sys.executable, program, "--start", "--foreground", "--ncs", "--model-store", "model-store",
-                 "--ts-config", "config.properties"],
+                [sys.executable, program, "--start", "--foreground", "--ncs",
+                 "--model-store", "model-store", "--ts-config", "config.properties"],
                 cwd=self.place, stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
                 env={**os.environ, "PATH": path, "TEMP": str(self.place)},
             )  # fmt: skip

@@ -80,7 +80,8 @@ def requirements(personal: str) -> str:
 def released_module() -> ModuleType:
     """served/released_model.py as a module of its own, as it is loaded outside Afina."""
     place = importlib.util.spec_from_file_location("released_model", SERVED / "released_model.py")
-    assert place is not None and place.loader is not None
+    assert place is not None
+    assert place.loader is not None
     module = importlib.util.module_from_spec(place)
     sys.modules.setdefault("released_model", module)
     place.loader.exec_module(module)
