@@ -16,10 +16,11 @@ import afina
 from afina.errors import AfinaError, BaseModelError
 from afina.exports.gguf import read_back
 from afina.exports.gguf_tokenizer import pre_tokenizer_name, vocabulary_of
-from afina.exports.gguf_writer import permuted, rope_factors
+from afina.exports.gguf_writer import permuted, rope_factors, write_gguf
 from afina.exports.modelfile import go_template, parts_of_template
 from afina.exports.quality import require_near
 from afina.inference.engine import Engine
+from afina.inference.settings import read_settings
 from afina.models.tokenizer import PLAIN_TEMPLATE, load_tokens, tokens_of
 from tests.conftest import tiny_config
 from tests.exports.small_llama import SPECIAL, small_tokenizer
@@ -191,11 +192,35 @@ def test_an_export_too_far_from_the_run_is_refused():
     require_near(figures, 4, "fix")
 
 
-def test_a_wrong_order_of_rows_is_noticed(small_run, tmp_path, monkeypatch):
-    monkeypatch.setattr("afina.exports.gguf_writer.permuted", lambda weight, _heads: weight)
+def test_an_export_without_its_adapter_is_refused_and_leaves_nothing(small_run, tmp_path, monkeypatch):
+    monkeypatch.setattr("afina.exports.merge.with_adapter", lambda _layer, weight: weight)
     with pytest.raises(AfinaError, match="nothing was kept"):
         afina.export(str(small_run("writes").root), to="gguf", out=tmp_path / "out", bits=16)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_rows_in_the_wrong_order_would_be_another_model(small_run, tmp_path, monkeypatch):
+    """Queries and keys large enough that a wrong rotation shows."""
+    from transformers import LlamaForCausalLM
+
+    torch.manual_seed(1)
+    model = LlamaForCausalLM(tiny_config(640)).eval().requires_grad_(False)
+    for layer in model.model.layers:
+        layer.self_attn.q_proj.weight.mul_(40)
+        layer.self_attn.k_proj.weight.mul_(40)
+        layer.self_attn.v_proj.weight.mul_(20)
+    settings = read_settings(small_run("pooled").path("release/inference.json"))
+    tokens = tokens_of(small_tokenizer())
+    ids = torch.arange(40)[None]
+    wanted = model(ids).logits
+    write_gguf(tmp_path / "right.gguf", model, tokens, settings, "F32", "right")
+    torch.testing.assert_close(
+        read_back(tmp_path / "right.gguf")(ids).logits, wanted, atol=1e-4, rtol=1e-3
+    )
+    monkeypatch.setattr("afina.exports.gguf_writer.permuted", lambda weight, _heads: weight)
+    write_gguf(tmp_path / "wrong.gguf", model, tokens, settings, "F32", "wrong")
+    other = read_back(tmp_path / "wrong.gguf")(ids).logits
+    assert float((other - wanted).abs().max()) > 0.05 * float(wanted.abs().max())
 
 
 def test_rows_of_each_head_are_put_side_by_side():

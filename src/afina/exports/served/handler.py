@@ -35,7 +35,8 @@ class EndpointHandler:
         if not isinstance(data, dict) or "inputs" not in data:
             raise WrongInput('the body must be an object with the key "inputs"')
         try:
-            return self.model.answer(data["inputs"], data.get("parameters"))
+            found: list[Any] = self.model.answer(data["inputs"], data.get("parameters"))
+            return found
         except WrongInput:
             raise
         except Exception as error:  # its message may hold a part of the text
