@@ -332,9 +332,11 @@ def export(
     """Makes a model for other tools of a run.
 
     Args:
-        to: merged (the adapter in the base's weights) or adapter (a copy of the release).
+        to: merged (the adapter in the base's weights), adapter (a copy of the release), or the tool
+            that it is for: gguf, endpoint, torchserve, vllm, ray.
         out: its folder; None takes `exports/TO` in the run.
-        bits: of a merged model's numbers, 16 or 32; None takes what the base computed in.
+        bits: of the model's numbers, 16 or 32 (of gguf 16, 8 or 4); None takes what the base computed in
+            (of gguf 16).
         overwrite: replace an export that is there.
     Raises:
         AfinaError: also when the merged model differs from the run's own by more than rounding does.

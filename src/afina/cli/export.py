@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -25,14 +25,21 @@ if TYPE_CHECKING:
 def add_to(app: typer.Typer) -> None:
     """Adds the command."""
     app.command(
-        help=_("Make a model for other tools of a run: merged (no adapter needed) or adapter."),
+        help=_("Make a model for other tools of a run: merged, adapter, or files for one of them."),
         epilog=_("Example: afina export phishing --to merged --out phishing-model"),
     )(export)
 
 
 def export(
     run: Annotated[str, typer.Argument(metavar="RUN", help=_("A run: a path, NAME or NAME@2."))],
-    to: Annotated[str, typer.Option("--to", metavar="KIND", help=_("merged or adapter."))],
+    to: Annotated[
+        str,
+        typer.Option(
+            "--to",
+            metavar="KIND",
+            help=_("merged, adapter, gguf, endpoint, torchserve, vllm or ray."),
+        ),
+    ],
     out: Annotated[
         Path | None,
         typer.Option(
@@ -42,7 +49,9 @@ def export(
     bits: Annotated[
         int | None,
         typer.Option(
-            "--bits", metavar="16|32", help=_("Of a merged model's numbers; empty: the run's.")
+            "--bits",
+            metavar="N",
+            help=_("Of the model's numbers: 16 or 32 (gguf: 16, 8 or 4); empty: the run's."),
         ),
     ] = None,
     overwrite: Annotated[
@@ -52,7 +61,7 @@ def export(
     json: JsonOption = False,
     lang: LangOption = None,
 ) -> None:
-    """Make a model for other tools of a run: merged (no adapter needed) or adapter."""
+    """Make a model for other tools of a run: merged, adapter, or files for one of them."""
     import afina
 
     check_language(lang)
@@ -97,6 +106,30 @@ def export_lines(result: ExportResult) -> list[str]:
             high=high,
         )
     )
+    lines += _label_lines(found)
     if not found["enough_prompts"]:
         lines.append(_("this run has only {count} rows to compare on").format(count=found["prompts"]))
+    return lines
+
+
+def _label_lines(found: dict[str, Any]) -> list[str]:
+    """The perplexity, and the labels that a classifier says."""
+    lines = []
+    if "perplexity" in found:
+        value = found["perplexity"]
+        lines.append(
+            _("perplexity {own:.4g}, exported {other:.4g}").format(
+                own=value["own"], other=value["exported"]
+            )
+        )
+    labels = found.get("served_labels") or found.get("labels") or {}
+    if "macro_f1" in labels:
+        score = labels["macro_f1"]
+        lines.append(
+            _(
+                "the same label for {same:,} of {rows:,} rows; macro-F1 {own:.3f}, exported {other:.3f}"
+            ).format(
+                same=labels["agreeing"], rows=labels["rows"], own=score["own"], other=score["exported"]
+            )
+        )
     return lines

@@ -9,8 +9,13 @@ from typing import Any
 
 from afina.errors import AfinaError, StorageError
 from afina.exports.adapter import adapter
+from afina.exports.endpoint import endpoint
+from afina.exports.gguf import gguf
 from afina.exports.manifest import add_manifest
 from afina.exports.merged import merged
+from afina.exports.ray import ray
+from afina.exports.torchserve import torchserve
+from afina.exports.vllm import vllm
 from afina.language import _
 from afina.runs.folder import Run
 
@@ -29,7 +34,15 @@ class Kind:
     bits: tuple[int, ...] = ()
 
 
-KINDS = {"merged": Kind(merged, (16, 32)), "adapter": Kind(adapter)}
+KINDS = {
+    "merged": Kind(merged, (16, 32)),
+    "adapter": Kind(adapter),
+    "gguf": Kind(gguf, (16, 8, 4)),
+    "endpoint": Kind(endpoint, (16, 32)),
+    "torchserve": Kind(torchserve, (16, 32)),
+    "vllm": Kind(vllm, (16, 32)),
+    "ray": Kind(ray, (16, 32)),
+}
 
 
 @dataclass(frozen=True)
@@ -37,8 +50,8 @@ class ExportResult:
     """What was made.
 
     Attributes:
-        kind: merged or adapter. folder: where it is. bytes: its size.
-        figures: the value of merge.json; empty for an adapter, which is copied.
+        kind: one of KINDS. folder: where it is. bytes: its size.
+        figures: how near it is to the run's own model; empty for an adapter, which is copied.
     """
 
     kind: str
@@ -58,7 +71,7 @@ def export(
 
     Args:
         to: one of KINDS. out: its folder; None takes `exports/TO` in the run.
-        bits: of a merged model's numbers, 16 (bf16) or 32; None takes what the base computed in.
+        bits: of the model's numbers; None takes what the base computed in, or the kind's own choice.
         overwrite: replace an export that is there.
     Raises:
         AfinaError: for a kind that is not built, a run without a model, a merge that differs from the

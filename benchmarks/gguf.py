@@ -1,0 +1,145 @@
+"""Whether llama.cpp reads an exported GGUF file as the run's own model is: ids, labels, next tokens.
+
+Needs llama-cpp-python, which no wheel exists of (it compiles for minutes). One line of
+`benchmarks/results/gguf.jsonl` for each number of bits.
+
+    python -m benchmarks.gguf RUN [--bits 16 8 4] [--folder FOLDER]
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import tempfile
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def by_head(folder: Path, run: Any) -> dict[str, Any]:
+    """The example beside the file, on the run's own rows."""
+    from afina.exports.quality import labelled_rows
+    from afina.inference.engine import Engine
+
+    place = importlib.util.spec_from_file_location("classify", folder / "classify.py")
+    assert place is not None
+    assert place.loader is not None
+    example = importlib.util.module_from_spec(place)
+    place.loader.exec_module(example)
+    example.verify(folder)
+    settings = json.loads((folder / "inference.json").read_text())
+    classifier = example.Classifier(
+        folder, *example.in_process(folder / "model.gguf", settings["max_length"])
+    )
+    fixtures = json.loads((folder / "fixtures.json").read_text())["texts"]
+    equal = sum(classifier.encode(one["text"]) == one["ids"] for one in fixtures)
+    engine = Engine(run.path("release"))
+    texts, _labels = labelled_rows(run)
+    same_ids = sum(
+        classifier.encode(text) == row.ids for text, row in zip(texts, engine.encode(texts), strict=True)
+    )
+    begun = time.perf_counter()
+    found = [classifier.classify(text) for text in texts]
+    seconds = time.perf_counter() - begun
+    shares = np.array([[row[label] for label in engine.settings.labels] for row in found])
+    own = engine.classify(texts)
+    return {
+        "fixtures_equal": [equal, len(fixtures)],
+        "prompts_equal": [same_ids, len(texts)],
+        "same_label": [int((engine.decide(shares) == engine.decide(own)).sum()), len(texts)],
+        "largest_probability_difference": float(np.abs(shares - own).max()),
+        "median_probability_difference": float(np.median(np.abs(shares - own))),
+        "seconds": round(seconds, 2),
+    }
+
+
+def by_tokens(folder: Path, run: Any) -> dict[str, Any]:
+    """llama.cpp's likeliest next tokens against the run's own, given what the rows say."""
+    import llama_cpp
+
+    from afina.exports.agreement import prompts_of
+    from afina.exports.reference import own_states
+    from afina.inference.engine import Engine
+
+    engine = Engine(run.path("release"))
+    prompts = prompts_of(run, run.recipe(), engine)
+    own = own_states(engine, prompts)
+    model = llama_cpp.Llama(
+        str(folder / "model.gguf"), n_ctx=1024, n_batch=1024, logits_all=True, verbose=False
+    )
+    fixtures = json.loads((folder / "fixtures.json").read_text())["conversations"]
+    equal = 0
+    for one in fixtures:
+        text = engine.tokens.render(one["messages"], answer_follows=True)
+        contents = [turn["content"] for turn in one["messages"]]
+        if any(control in content for content in contents for control in engine.tokens.controls):
+            equal += 1  # llama.cpp reads such a text as control tokens: docs/gguf.md says so
+            continue
+        ids = model.tokenize(text.encode(), add_bos=False, special=True)
+        equal += engine.tokens.with_bos(ids) == one["ids"]
+    agreeing = places = 0
+    begun = time.perf_counter()
+    for states, prompt in zip(own.rows, prompts, strict=True):
+        model.reset()
+        model.eval(prompt.ids)
+        said = np.asarray(model.scores[: len(prompt.ids)]).argmax(axis=1)
+        wanted = own.head(states).argmax(dim=1).numpy()
+        agreeing, places = agreeing + int((said == wanted).sum()), places + len(said)
+    return {
+        "fixtures_equal": [equal, len(fixtures)],
+        "same_next_token": [agreeing, places],
+        "seconds": round(time.perf_counter() - begun, 2),
+    }
+
+
+def main() -> None:
+    """Exports with each number of bits, asks llama.cpp, writes a line."""
+    import llama_cpp
+    import torch
+
+    import afina
+    from afina.errors import AfinaError
+    from afina.runs.folder import find_run
+
+    parser = argparse.ArgumentParser()
+    parser.add_argument("run")
+    parser.add_argument("--bits", nargs="+", type=int, default=[16, 8, 4])
+    parser.add_argument("--folder", type=Path)
+    given = parser.parse_args()
+    run = find_run(given.run, "runs")
+    for bits in given.bits:
+        folder = (given.folder or Path(tempfile.mkdtemp())) / f"gguf{bits}"
+        today = datetime.now(UTC).date().isoformat()
+        line: dict[str, Any] = {"date": today, "run": run.title, "bits": bits}
+        try:
+            if not (folder / "gguf.json").exists():  # an export that is there is asked again
+                afina.export(given.run, to="gguf", out=folder, bits=bits, say=print)
+        except AfinaError as error:
+            line["refused"] = error.what
+        else:
+            pooled = (folder / "head.safetensors").exists()
+            with torch.no_grad():
+                found = by_head(folder, run) if pooled else by_tokens(folder, run)
+            figures = json.loads((folder / "gguf.json").read_text(encoding="utf-8"))
+            kept = {
+                name: figures[name]
+                for name in ("kind", "prompts", "top1", "perplexity", "labels", "tokenizer")
+                if name in figures
+            }
+            size = (folder / "model.gguf").stat().st_size
+            line |= {"megabytes": round(size / 1e6, 1), "check": kept, "llama_cpp": found}
+        line["llama_cpp_python"] = llama_cpp.__version__
+        line["command"] = f"python -m benchmarks.gguf {run.title} --bits {bits}"
+        with (RESULTS / "gguf.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+        print(json.dumps(line))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,133 @@
+"""An export of kind gguf: one file that llama.cpp and Ollama load, read back and compared first."""
+
+from __future__ import annotations
+
+import gc
+import io
+import shutil
+from collections.abc import Callable
+from contextlib import redirect_stderr
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from afina.exports.agreement import compare, prompts_of, states_of
+from afina.exports.fixtures import parents_of, write_export_manifest, write_prompt_files
+from afina.exports.gguf_writer import write_gguf
+from afina.exports.merge import merged_model
+from afina.exports.modelfile import modelfile
+from afina.exports.quality import label_figures, labelled_rows, model_figures, require_near
+from afina.exports.reference import own_states
+from afina.inference.engine import Engine
+from afina.inference.label_likelihood import label_logits
+from afina.inference.pooled import load_head
+from afina.inference.settings import write_settings
+from afina.language import _
+from afina.runs.files import atomic_folder, write_json, write_text
+from afina.runs.folder import Run
+
+GGUF_SCHEMA = "afina/gguf/1"
+FILE = "model.gguf"
+# Of the kinds that the package gguf can write, the ones with most quality for their bits.
+KINDS = {16: "F16", 8: "Q8_0", 4: "Q4_0"}
+_EXAMPLES = Path(__file__).parent / "served"
+
+
+def gguf(run: Run, folder: Path, bits: int | None, say: Callable[[str], None]) -> dict[str, Any]:
+    """Merges, writes the file, reads it back with transformers, compares. Returns gguf.json's value.
+
+    Raises:
+        AfinaError: when what was read back is further from the run's own model than its bits explain.
+        BaseModelError: for a tokenizer or a rope that llama.cpp does not have.
+    """
+    recipe, release = run.recipe(), run.path("release")
+    bits = bits or 16
+    say(_("asking the run's own model, to compare with"))
+    engine = Engine(release, say)
+    settings, tokens = engine.settings, engine.tokens
+    prompts = prompts_of(run, recipe, engine)
+    texts, labels = labelled_rows(run)
+    pooled = settings.head is not None and settings.head["kind"] == "pooled"
+    head = load_head(release / "head.safetensors") if pooled else None
+    asks = settings.kind == "classify" and head is None
+    own_logits = engine.ask_labels(texts) if asks else None
+    own = own_states(engine, prompts) if settings.bits == 16 else None
+    with engine.base_only():
+        base = states_of(engine.model, prompts, tokens.pad)
+    with atomic_folder(folder) as temporary:
+        write_prompt_files(temporary, engine)
+        say(_("merging in fp32, writing the GGUF file"))
+        plain = merged_model(engine.model, settings.precision, 32)
+        if own is None:  # a base of 4 or 8 bits: its numbers, dequantised, are the run's own weights
+            own = states_of(plain, prompts, tokens.pad)
+        wrote = write_gguf(temporary / FILE, plain, tokens, settings, KINDS[bits], run.name)
+        del plain
+        gc.collect()
+        say(_("reading the GGUF file back and asking it the same"))
+        again = read_back(temporary / FILE)
+        other = states_of(again, prompts, tokens.pad)
+        figures: dict[str, Any] = {
+            "schema": GGUF_SCHEMA,
+            "run": run.title,
+            "base": settings.base,
+            "bits": bits,
+            "kind": KINDS[bits],
+            **wrote,
+            "read_by": f"transformers {version('transformers')}",
+            "compared_in": "fp32",
+            **model_figures(own, other, prompts, recipe.seed),
+            "adapter_effect": compare(own, base, recipe.seed).relative,
+        }
+        if head is not None:
+            own_logits = head.logits(own.means())
+        if own_logits is not None:
+            given = head.logits(other.means()) if head else _ask(engine, again, texts)
+            figures["labels"] = label_figures(engine, labels, own_logits, given, recipe.seed)
+        require_near(figures, bits, _finer(bits), pooled)
+        served = replace(settings, adapters=[], weights=None, precision="fp32", bits=16)
+        write_settings(temporary / "inference.json", served)
+        if head is not None:
+            shutil.copy(release / "head.safetensors", temporary / "head.safetensors")
+            shutil.copy(_EXAMPLES / "classify_gguf.py", temporary / "classify.py")
+        else:
+            write_text(temporary / "Modelfile", modelfile(settings, tokens, FILE))
+        write_json(temporary / "gguf.json", figures)
+        write_export_manifest(temporary, run.name, parents_of(release, run.title))
+    return figures
+
+
+def _finer(bits: int) -> str:
+    return _("use --bits {bits}").format(bits=2 * bits) if bits < 16 else _("use --to merged")
+
+
+def _ask(engine: Engine, model: Any, texts: list[str]) -> np.ndarray[Any, np.dtype[Any]]:
+    """Label logits of another model by the run's own question; [texts, labels]."""
+    limit = engine.settings.max_length
+    masked = engine.masked(texts)
+    return label_logits(model, engine.tokens, engine.question, masked, limit, 4096)
+
+
+def read_back(path: Path) -> Any:
+    """The model in a GGUF file as transformers reads it, in fp32, with the rope that the file holds.
+
+    transformers does not read `rope_freqs.weight`, by which llama.cpp divides each frequency.
+    """
+    import torch
+    from gguf import GGUFReader
+    from transformers import AutoModelForCausalLM
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    with redirect_stderr(io.StringIO()):  # a progress bar that no setting of transformers stops
+        model = AutoModelForCausalLM.from_pretrained(
+            str(path.parent), gguf_file=path.name, dtype=torch.float32
+        ).eval()
+    for tensor in GGUFReader(str(path)).tensors:
+        if tensor.name == "rope_freqs.weight":
+            factors = torch.from_numpy(np.array(tensor.data, dtype=np.float32))
+            rope = model.model.rotary_emb
+            rope.inv_freq = rope.inv_freq / factors
+    return model.requires_grad_(False)

@@ -1,0 +1,181 @@
+"""An export of kind vllm: what vLLM needs to serve the run, with its settings as a file."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from afina.exports.agreement import compare, prompts_of, states_of
+from afina.exports.fixtures import (
+    generation_of,
+    parents_of,
+    prompt_fixtures,
+    write_export_manifest,
+    write_prompt_files,
+)
+from afina.exports.handlers import require_ids
+from afina.exports.merged import merged
+from afina.exports.quality import model_figures, require_near
+from afina.exports.reference import own_states
+from afina.inference.engine import Engine
+from afina.inference.settings import InferenceSettings, read_settings, write_settings
+from afina.language import _
+from afina.models.base import find_base
+from afina.models.tokenizer import load_tokens
+from afina.runs.files import atomic_folder, read_json, write_json, write_text
+from afina.runs.folder import Run
+
+VLLM_SCHEMA = "afina/vllm/1"
+VERSION = "0.33.0"  # of vLLM, whose argument names tests/exports/vllm_arguments.txt holds
+# The values that vLLM's --max-lora-rank takes (vllm/config/lora.py of that version).
+RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
+# Tokens read beside the text: the template, the question, the answer.
+_BESIDE = 512
+
+
+def vllm(run: Run, folder: Path, bits: int | None, say: Callable[[str], None]) -> dict[str, Any]:
+    """Writes vllm.yaml, the command, the template, and the model: base and adapter, or merged.
+
+    vLLM loads LoRA and rsLoRA adapters of up to rank 512 for models that write. A DoRA adapter, a model
+    whose weights were all trained, and the states that a pooled head reads come from a merged model.
+
+    Raises:
+        AfinaError: when plain PEFT or transformers makes another model of the files than the run's own.
+    """
+    release = run.path("release")
+    settings = read_settings(release / "inference.json")
+    rank = adapter_rank(release, settings)
+    with atomic_folder(folder) as temporary:
+        if rank is None:
+            figures = merged(run, temporary / "model", bits, say)
+            engine = Engine(release, say)
+        else:
+            engine = Engine(release, say)
+            figures = _base_and_adapter(run, engine, temporary, say)
+        write_settings(temporary / "inference.json", settings)
+        write_prompt_files(temporary, engine)
+        write_json(temporary / "generation_config.json", generation_of(settings, engine.tokens))
+        arguments = serve_arguments(
+            run.name, settings, rank, engine.model.config.max_position_embeddings
+        )
+        write_text(
+            temporary / "vllm.yaml", yaml.safe_dump(arguments, sort_keys=False, allow_unicode=True)
+        )
+        write_text(temporary / "serve.sh", "#!/bin/sh\ncd \"$(dirname \"$0\")\" || exit 1\n"
+                   "exec vllm serve --config vllm.yaml \"$@\"\n")  # fmt: skip
+        if _is_pooled(settings):
+            shutil.copy(release / "head.safetensors", temporary / "head.safetensors")
+            shutil.copy(Path(__file__).parent / "served/classify_vllm.py", temporary / "classify.py")
+        require_equal_chat(temporary, engine)
+        figures = {**figures, "schema": VLLM_SCHEMA, "vllm": VERSION, "adapter_rank": rank}
+        write_json(temporary / "vllm.json", figures)
+        write_export_manifest(temporary, run.name, parents_of(release, run.title))
+    return figures
+
+
+def _is_pooled(settings: InferenceSettings) -> bool:
+    return settings.head is not None and settings.head["kind"] == "pooled"
+
+
+def adapter_rank(release: Path, settings: InferenceSettings) -> int | None:
+    """The rank of an adapter that vLLM can load beside its base; None when a merged model is needed."""
+    one_whole = len(settings.adapters) == 1 and settings.adapters[0]["weight"] == 1
+    if not one_whole or _is_pooled(settings) or settings.bits != 16:
+        return None
+    config = read_json(release / settings.adapters[0]["path"] / "adapter_config.json")
+    rank = int(config["r"])
+    if config.get("use_dora") or config.get("modules_to_save") or rank > RANKS[-1]:
+        return None
+    return rank
+
+
+def _base_and_adapter(
+    run: Run, engine: Engine, folder: Path, say: Callable[[str], None]
+) -> dict[str, Any]:
+    """Copies base and adapter, loads both with plain transformers and PEFT, compares."""
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    recipe, release, settings = run.recipe(), run.path("release"), engine.settings
+    base = find_base(settings.base["model"], settings.base["revision"], say).folder
+    shutil.copytree(base, folder / "base", ignore=_only_the_model)
+    shutil.copytree(release / settings.adapters[0]["path"], folder / "adapter")
+    prompts = prompts_of(run, recipe, engine)
+    say(_("asking the run's own model, to compare with"))
+    own = own_states(engine, prompts)
+    say(_("loading base and adapter with plain PEFT and asking it the same"))
+    dtype = torch.bfloat16 if settings.precision == "bf16" else torch.float32
+    plain = AutoModelForCausalLM.from_pretrained(folder / "base", dtype=dtype, local_files_only=True)
+    both: Any = PeftModel.from_pretrained(plain, str(folder / "adapter")).eval().float()
+    figures = model_figures(own, states_of(both, prompts, engine.tokens.pad), prompts, recipe.seed)
+    with engine.base_only():
+        base_states = states_of(engine.model, prompts, engine.tokens.pad)
+    figures["adapter_effect"] = compare(own, base_states, recipe.seed).relative
+    require_near(figures, 16, _("use --to merged"))
+    return {"run": run.title, "base": settings.base, "compared_in": "fp32", **figures}
+
+
+def _only_the_model(_folder: str, names: list[str]) -> set[str]:
+    kept = (".safetensors", ".json", ".jinja", ".model")
+    return {name for name in names if not name.endswith(kept)}
+
+
+def serve_arguments(
+    name: str, settings: InferenceSettings, rank: int | None, positions: int
+) -> dict[str, Any]:
+    """The arguments of `vllm serve`, as its --config file holds them.
+
+    Only what the run decides; memory, parallelism and keys are the server's. It listens on this machine
+    alone until it is told otherwise.
+    """
+    longest = settings.max_length + settings.generation["max_new_tokens"] + _BESIDE
+    arguments: dict[str, Any] = {
+        "model": "model" if rank is None else "base",
+        "served-model-name": name if rank is None else f"{name}-base",
+        "host": "127.0.0.1",
+        "port": 8000,
+        "dtype": "bfloat16" if settings.precision == "bf16" else "float32",
+        "max-model-len": min(positions, longest),
+        "chat-template": "chat_template.jinja",
+        "disable-uvicorn-access-log": True,
+    }
+    if _is_pooled(settings):
+        # The mean of the last layer's states, not normalised: classify.py puts the head on it.
+        pooler: dict[str, Any] = {"seq_pooling_type": "MEAN", "use_activation": False}
+        return {**arguments, "runner": "pooling", "convert": "embed", "pooler-config": pooler}
+    override = {"temperature": settings.generation["temperature"]}
+    override["max_new_tokens"] = settings.generation["max_new_tokens"]
+    arguments["generation-config"] = "."
+    arguments["override-generation-config"] = override
+    if rank is not None:
+        arguments |= {
+            "enable-lora": True,
+            "lora-modules": [f"{name}=adapter"],
+            "max-loras": 1,
+            "max-lora-rank": next(known for known in RANKS if known >= rank),
+        }
+    return arguments
+
+
+def require_equal_chat(folder: Path, engine: Engine) -> None:
+    """Reads tokenizer and template as vLLM does, and refuses other ids than those of training.
+
+    A control token that is spelt out in a text is left out of the comparison: vLLM reads it as the token
+    that it spells, which docs/handlers.md warns of.
+    """
+    place = folder / ("model" if (folder / "model").is_dir() else "base")
+    template = (folder / "chat_template.jinja").read_text(encoding="utf-8")
+    own = load_tokens(place).tokenizer
+    controls = engine.tokens.controls
+    for one in prompt_fixtures(engine)["conversations"]:
+        if any(control in turn["content"] for turn in one["messages"] for control in controls):
+            continue
+        text = own.apply_chat_template(
+            one["messages"], tokenize=False, chat_template=template, add_generation_prompt=True
+        )
+        require_ids(list(own(text, add_special_tokens=False)["input_ids"]), one["ids"])
