@@ -10,6 +10,7 @@ from typing import Any
 from afina.errors import AfinaError, StorageError
 from afina.exports.adapter import adapter
 from afina.exports.merged import merged
+from afina.exports.onnx import DEFAULT_BITS, onnx
 from afina.language import _
 from afina.runs.folder import Run
 
@@ -22,13 +23,19 @@ class Kind:
         make: writes the folder (its last step, by `atomic_folder`) and returns the figures of the
             comparison with the run's own model.
         bits: those that --bits takes; empty: the kind has no choice of bits.
+        default: the bits without --bits, where each choice has a folder of its own.
     """
 
     make: Callable[[Run, Path, int | None, Callable[[str], None]], dict[str, Any]]
     bits: tuple[int, ...] = ()
+    default: int | None = None
 
 
-KINDS = {"merged": Kind(merged, (16, 32)), "adapter": Kind(adapter)}
+KINDS = {
+    "merged": Kind(merged, (16, 32)),
+    "adapter": Kind(adapter),
+    "onnx": Kind(onnx, (4, 8, 32), DEFAULT_BITS),
+}
 
 
 @dataclass(frozen=True)
@@ -36,8 +43,8 @@ class ExportResult:
     """What was made.
 
     Attributes:
-        kind: merged or adapter. folder: where it is. bytes: its size.
-        figures: the value of merge.json; empty for an adapter, which is copied.
+        kind: one of KINDS. folder: where it is. bytes: its size.
+        figures: the value of merge.json or agreement.json; empty for an adapter, which is copied.
     """
 
     kind: str
@@ -56,8 +63,9 @@ def export(
     """Makes one export of a run.
 
     Args:
-        to: one of KINDS. out: its folder; None takes `exports/TO` in the run.
-        bits: of a merged model's numbers, 16 (bf16) or 32; None takes what the base computed in.
+        to: one of KINDS. out: its folder; None takes `exports/TO` in the run, or `exports/TO-BITS`.
+        bits: of a merged model's numbers, 16 (bf16) or 32; None takes what the base computed in. Of an
+            ONNX model's weights, 32, 8 or 4; None takes 8.
         overwrite: replace an export that is there.
     Raises:
         AfinaError: for a kind that is not built, a run without a model, a merge that differs from the
@@ -72,7 +80,9 @@ def export(
             where=str(release),
             fix=_("finish it with `afina run`"),
         )
-    folder = run.path(f"exports/{to}") if out is None else out
+    default = KINDS[to].default
+    place = to if default is None else f"{to}-{bits or default}"
+    folder = run.path(f"exports/{place}") if out is None else out
     _require_free(folder, release, overwrite)
     figures = KINDS[to].make(run, folder, bits, say)
     if out is None:
