@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         show_run,
         train,
     )
+    from afina.quantizing import quantize
 
 __version__ = "0.1.0"
 __all__ = [
@@ -54,12 +55,14 @@ __all__ = [
     "list_runs",
     "new_recipe",
     "open_model",
+    "quantize",
     "release",
     "report",
     "run",
     "show_run",
     "train",
 ]
+_ELSEWHERE = {"quantize": "afina.quantizing"}
 
 
 def __getattr__(name: str) -> Any:
@@ -67,5 +70,5 @@ def __getattr__(name: str) -> Any:
     if name in __all__:
         from importlib import import_module
 
-        return getattr(import_module("afina.api"), name)
+        return getattr(import_module(_ELSEWHERE.get(name, "afina.api")), name)
     raise AttributeError(f"module 'afina' has no attribute {name!r}")

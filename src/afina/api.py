@@ -305,12 +305,13 @@ def export(
     """Makes a model for other tools of a run.
 
     Args:
-        to: merged (the adapter in the base's weights) or adapter (a copy of the release).
-        out: its folder; None takes `exports/TO` in the run.
-        bits: of a merged model's numbers, 16 or 32; None takes what the base computed in.
+        to: merged (the adapter in the base's weights), adapter (a copy of the release) or onnx.
+        out: its folder; None takes `exports/TO` in the run, for onnx `exports/onnx-BITS`.
+        bits: of a merged model's numbers, 16 or 32; None takes what the base computed in. Of an ONNX
+            model's weights, 32, 8 or 4; None takes 8.
         overwrite: replace an export that is there.
     Raises:
-        AfinaError: also when the merged model differs from the run's own by more than rounding does.
+        AfinaError: also when the export differs from the run's own model by more than it may.
     """
     check_name(name, "name")
     if out is not None:

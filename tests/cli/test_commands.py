@@ -15,7 +15,7 @@ COMMANDS = (
     "run", "train", "evaluate", "gate", "release", "report", "chat", "doctor", "data audit", "export",
     "data build", "recipe check", "recipe new", "recipe explain", "recipe estimate", "runs list",
     "runs show", "runs compare", "runs clean", "base install", "base show", "prices list", "prices copy",
-    "suites",
+    "suites", "quantize",
 )  # fmt: skip
 HEAVY = ("torch", "transformers", "pydantic", "numpy", "sklearn", "pyarrow", "afina.recipe")
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import typer
 
-from afina.cli import base, chat, data, doctor, export, prices, recipe, runs, stages, suites
+from afina.cli import base, chat, data, doctor, export, prices, quantize, recipe, runs, stages, suites
 from afina.cli.usage import translate_help
 from afina.language import _
 
@@ -29,6 +29,7 @@ def build_app() -> Any:
     suites.add_to(app)
     chat.add_to(app)
     export.add_to(app)
+    quantize.add_to(app)
     doctor.add_to(app)
     app.add_typer(data.app, name="data")
     app.add_typer(recipe.app, name="recipe")

@@ -16,6 +16,7 @@ from afina.cli.common import (
     check_language,
     print_json,
 )
+from afina.cli.quantize import answers_lines
 from afina.language import _
 
 if TYPE_CHECKING:
@@ -25,14 +26,14 @@ if TYPE_CHECKING:
 def add_to(app: typer.Typer) -> None:
     """Adds the command."""
     app.command(
-        help=_("Make a model for other tools of a run: merged (no adapter needed) or adapter."),
+        help=_("Make a model for other tools of a run: merged (no adapter needed), adapter or onnx."),
         epilog=_("Example: afina export phishing --to merged --out phishing-model"),
     )(export)
 
 
 def export(
     run: Annotated[str, typer.Argument(metavar="RUN", help=_("A run: a path, NAME or NAME@2."))],
-    to: Annotated[str, typer.Option("--to", metavar="KIND", help=_("merged or adapter."))],
+    to: Annotated[str, typer.Option("--to", metavar="KIND", help=_("merged, adapter or onnx."))],
     out: Annotated[
         Path | None,
         typer.Option(
@@ -42,7 +43,11 @@ def export(
     bits: Annotated[
         int | None,
         typer.Option(
-            "--bits", metavar="16|32", help=_("Of a merged model's numbers; empty: the run's.")
+            "--bits",
+            metavar="N",
+            help=_(
+                "16 or 32 of a merged model's numbers, empty: the run's; 32, 8 or 4 of onnx, empty: 8."
+            ),
         ),
     ] = None,
     overwrite: Annotated[
@@ -52,7 +57,7 @@ def export(
     json: JsonOption = False,
     lang: LangOption = None,
 ) -> None:
-    """Make a model for other tools of a run: merged (no adapter needed) or adapter."""
+    """Make a model for other tools of a run: merged (no adapter needed), adapter or onnx."""
     import afina
 
     check_language(lang)
@@ -73,6 +78,8 @@ def export_lines(result: ExportResult) -> list[str]:
     found = result.figures
     if not found:
         return lines
+    if "perplexity" in found:
+        return lines + answers_lines(found)
     lines.append(
         _(
             "against the run's own model, {prompts} prompts: largest logit difference {difference:.2g}, "
@@ -97,6 +104,13 @@ def export_lines(result: ExportResult) -> list[str]:
             high=high,
         )
     )
+    if found["own_rounding"] is not None:
+        lines.append(
+            _(
+                "compared in fp32: the run's own model computes in bf16, which changes the likeliest "
+                "token at {share:.2%} of places by itself"
+            ).format(share=1 - found["own_rounding"])
+        )
     if not found["enough_prompts"]:
         lines.append(_("this run has only {count} rows to compare on").format(count=found["prompts"]))
     return lines

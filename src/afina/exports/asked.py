@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from afina.data.chat import Encoded, encode_row
+from afina.data.roles import Row
 from afina.data.table import read_rows
 from afina.evaluation.answers import set_of
 from afina.inference.engine import Engine
@@ -98,7 +99,8 @@ class Said:
 
 def asked_of(run: Run, recipe: Recipe, engine: Engine, most: int = PROMPTS) -> Asked:
     """Rows of the test split, then of validation, as the model reads them."""
-    rows, prompts = [], []
+    rows: list[Row] = []
+    prompts: list[Encoded] = []
     for split in ("test", "validation"):
         path = run.path(f"data/{split}.parquet")
         for row in read_rows(path) if path.exists() else []:
@@ -106,7 +108,9 @@ def asked_of(run: Run, recipe: Recipe, engine: Engine, most: int = PROMPTS) -> A
                 break
             rows.append(row)
             prompts += encode_row(engine.tokens, recipe, engine.settings.labels, row)
-    prompts = [Encoded(item.ids[:PROMPT_TOKENS], item.trained[:PROMPT_TOKENS]) for item in prompts[:most]]
+    prompts = [
+        Encoded(item.ids[:PROMPT_TOKENS], item.trained[:PROMPT_TOKENS]) for item in prompts[:most]
+    ]
     if recipe.task.kind != "classify":
         return Asked(prompts, [], [], None, np.array([], dtype=np.int64), None)
     asked = set_of(recipe, engine.settings.labels, "test", rows)

@@ -55,9 +55,9 @@ def agreement(
     faults = []
     if not top1["share"] >= limit.top1:
         faults.append(
-            _("the same likeliest token at {share:.2%} of places; at least {least:.1%} is asked for").format(
-                share=top1["share"], least=limit.top1
-            )
+            _(
+                "the same likeliest token at {share:.2%} of places; at least {least:.1%} is asked for"
+            ).format(share=top1["share"], least=limit.top1)
         )
     if not rise["rise"] <= limit.rise:
         faults.append(
@@ -154,7 +154,7 @@ def _task(
     """Accuracy and macro-F1 of both, and the paired difference, export minus own."""
     if own.labels is None or export.labels is None:
         return []
-    before, after = (_decided(said.labels, settings) for said in (own, export))
+    before, after = (_decided(labels, settings) for labels in (own.labels, export.labels))
     truth, width = asked.truth, len(settings.labels)
     lines = []
     for name in ("accuracy", "macro_f1"):
@@ -188,7 +188,7 @@ def _labels(own: Said, export: Said, settings: InferenceSettings) -> dict[str, A
     """How often both say the same label, and the largest difference of a probability."""
     if own.labels is None or export.labels is None:
         return None
-    before, after = (softmax(said.labels, settings.temperature) for said in (own, export))
+    before, after = (softmax(labels, settings.temperature) for labels in (own.labels, export.labels))
     same = int((decide(settings, before) == decide(settings, after)).sum())
     interval = wilson(same, len(before))
     return {

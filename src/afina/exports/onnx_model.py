@@ -6,7 +6,7 @@ import io
 import logging
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from importlib.util import find_spec
 from pathlib import Path
@@ -22,19 +22,14 @@ MEAN_STATE = "mean_state"
 _HIDDEN = "hidden_states"
 _BLOCK = 32  # weights that share a scale: the builder's own choice
 _NEEDED = ("onnxruntime_genai", "onnxruntime", "onnx", "onnx_ir")
-# How each width is made, measured on the demo's model (docs/onnx.md): activations in fp32
-# (accuracy_level 1), since those of 8 bits move more of the likeliest tokens than the weights do.
-_OPTIONS = {
-    32: ("fp32", []),
-    8: ("int8", ["accuracy_level=1"]),
-    4: (
-        "int4",
-        [
-            "accuracy_level=1",
-            "algo_config=k_quant",
-            "matmul_mixed_precision=last_matmul:int8,mixed_layers:int8",
-        ],
-    ),
+_PRECISION = {32: "fp32", 8: "int8", 4: "int4"}
+_EXACT = "accuracy_level=1"  # activations stay fp32; without it they are of 8 bits inside a product
+_MIXED = "matmul_mixed_precision=last_matmul:int8,mixed_layers:int8"
+# The builder's options for each width, the cheapest first: the next one is tried where a check refuses.
+WAYS: dict[int, tuple[tuple[str, ...], ...]] = {
+    32: ((),),
+    8: ((), (_EXACT,), (_EXACT, "block_size=16", "nodes_to_exclude=/lm_head/MatMul")),
+    4: (("algo_config=k_quant", _MIXED), ("algo_config=k_quant", _MIXED, "block_size=16", _EXACT)),
 }
 
 
@@ -53,16 +48,17 @@ def require_onnx() -> None:
             )
 
 
-def build(merged: Path, folder: Path, bits: int) -> None:
+def build(merged: Path, folder: Path, bits: int, options: Sequence[str] = ()) -> None:
     """Makes model.onnx, its weights, tokenizer and genai_config.json of a merged model.
 
     Args:
         merged: a folder with a plain LlamaForCausalLM in fp32. bits: 32, 8 or 4.
+        options: of the builder; see WAYS.
     Raises:
         AfinaError: when the builder does not know this model.
     """
     _require_shape(merged, bits)
-    precision, options = _OPTIONS[bits]
+    precision = _PRECISION[bits]
     cache = folder / "builder_cache"
     said = io.StringIO()
     try:
@@ -97,9 +93,9 @@ def _require_shape(merged: Path, bits: int) -> None:
     size = config.get("head_dim") or config["hidden_size"] // config["num_attention_heads"]
     if size % 16:
         raise AfinaError(
-            _("onnxruntime has no attention for heads of {size} numbers: it takes multiples of 16").format(
-                size=size
-            ),
+            _(
+                "onnxruntime has no attention for heads of {size} numbers: it takes multiples of 16"
+            ).format(size=size),
             fix=_("use --to merged"),
         )
     odd = [name for name in ("hidden_size", "intermediate_size") if config[name] % _BLOCK]
@@ -114,7 +110,7 @@ def _require_shape(merged: Path, bits: int) -> None:
 
 @contextmanager
 def _quiet(said: io.StringIO) -> Iterator[None]:
-    """The builder prints, logs and looks for what a Hub has: kept from the person and off the network."""
+    """The builder prints, logs and asks the Hub: kept from the person, and off the network."""
     paths, handlers, root = list(sys.path), list(logging.root.handlers), logging.root.level
     offline = os.environ.get("HF_HUB_OFFLINE")
     os.environ["HF_HUB_OFFLINE"] = "1"
@@ -148,13 +144,15 @@ def _add_mean_state(path: Path) -> None:
     def constant(name: str, values: list[int]) -> str:
         tensor = helper.make_tensor(f"/mean/{name}", TensorProto.INT64, [len(values)], values)
         graph.initializer.append(tensor)
-        return tensor.name
+        return str(tensor.name)
 
     one, two, most = constant("one", [1]), constant("two", [2]), constant("end", [2**62])
 
     def node(kind: str, inputs: list[str], name: str, **attributes: Any) -> str:
         result = name if name == MEAN_STATE else f"/mean/{name}"
-        graph.node.append(helper.make_node(kind, inputs, [result], name=f"/mean/node/{name}", **attributes))
+        graph.node.append(
+            helper.make_node(kind, inputs, [result], name=f"/mean/node/{name}", **attributes)
+        )
         return result
 
     shape = node("Shape", [_HIDDEN], "shape", start=1, end=2)
@@ -168,7 +166,9 @@ def _add_mean_state(path: Path) -> None:
     node("Div", [total, count], MEAN_STATE)
     graph.output.remove(hidden)
     graph.value_info.append(hidden)
-    graph.output.append(helper.make_tensor_value_info(MEAN_STATE, TensorProto.FLOAT, ["batch_size", width]))
+    graph.output.append(
+        helper.make_tensor_value_info(MEAN_STATE, TensorProto.FLOAT, ["batch_size", width])
+    )
     onnx.save(model, str(path))
 
 

@@ -15,8 +15,9 @@ tokenizer = og.Tokenizer(model)
 
 def token_ids(text):
     if prompts["reads"] == "conversations":
-        first = [{"role": "system", "content": settings["instruction"]}] if settings["instruction"] else []
-        messages = [*first, {"role": "user", "content": text}]
+        messages = [{"role": "user", "content": text}]
+        if settings["instruction"]:
+            messages.insert(0, {"role": "system", "content": settings["instruction"]})
         text = tokenizer.apply_chat_template(json.dumps(messages), add_generation_prompt=True)
     ids = [int(i) for i in tokenizer.encode(text)]
     return ids if prompts["bos"] is None or ids[:1] == [prompts["bos"]] else [prompts["bos"], *ids]

@@ -14,10 +14,12 @@ prompts = json.loads((here / "prompts.json").read_text(encoding="utf-8"))
 model = og.Model(str(here))
 tokenizer = og.Tokenizer(model)
 raw = (here / settings["head"]["path"]).read_bytes()  # safetensors: a length, a JSON header, numbers
-size = int.from_bytes(raw[:8], "little")
-header = {k: v for k, v in json.loads(raw[8 : 8 + size]).items() if k != "__metadata__"}
-numbers = {k: np.frombuffer(raw[8 + size :][slice(*v["data_offsets"])], "<f4") for k, v in header.items()}
-head = {name: numbers[name].reshape(header[name]["shape"]) for name in header}
+start = 8 + int.from_bytes(raw[:8], "little")
+head = {}
+for name, part in json.loads(raw[8:start]).items():
+    if name != "__metadata__":
+        numbers = raw[start:][slice(*part["data_offsets"])]
+        head[name] = np.frombuffer(numbers, "<f4").reshape(part["shape"])
 
 
 def token_ids(text):  # what looks like a control token in a text is text: it is read in two parts
