@@ -129,10 +129,10 @@ def _tdp() -> Meter:
         )
     import logging
 
-    logging.getLogger("codecarbon").setLevel(logging.CRITICAL)
-    from codecarbon.core.cpu import TDP
+    from codecarbon.core import cpu
 
-    found = TDP()
+    logging.getLogger("codecarbon").setLevel(logging.CRITICAL)  # it was set anew by the import
+    found = cpu.TDP()
     if not found.tdp:
         raise AfinaError(
             _(
@@ -142,8 +142,15 @@ def _tdp() -> Meter:
             fix=_("leave out --estimate: CPU-seconds and bytes are measured all the same"),
         )
     watts, threads = float(found.tdp), os.cpu_count() or 1
-    note = _(
-        "{watts:.0f} W of {model}'s data sheet over {threads} threads of this machine, times "
-        "CPU-seconds: not a measurement"
-    ).format(watts=watts, model=found.model, threads=threads)
+    if watts == getattr(cpu, "DEFAULT_POWER_PER_CORE", 4) * threads:
+        note = _(
+            "codecarbon does not know {model} and takes {watts:.0f} W for {threads} threads, times "
+            "CPU-seconds: not a measurement, and hardly an estimate"
+        )
+    else:
+        note = _(
+            "{watts:.0f} W of {model}'s data sheet over {threads} threads of this machine, times "
+            "CPU-seconds: not a measurement"
+        )
+    note = note.format(watts=watts, model=found.model, threads=threads)
     return Meter("codecarbon TDP", ESTIMATED, lambda: watts / threads * time.process_time(), 0.0, note)
