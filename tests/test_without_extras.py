@@ -8,7 +8,7 @@ import sys
 EXTRAS = (
     "lm_eval", "datasets", "rouge_score", "sacrebleu", "presidio_analyzer", "spacy", "bitsandbytes",
     "mlflow", "tensorboardX", "deepspeed", "ray", "liger_kernel", "cryptography", "model_signing",
-    "OpenSSL",
+    "OpenSSL", "onnx", "onnx_ir", "onnxruntime", "onnxruntime_genai", "codecarbon", "pynvml",
 )  # fmt: skip
 
 

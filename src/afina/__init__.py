@@ -61,6 +61,7 @@ if TYPE_CHECKING:
         watch_version,
     )
     from afina.publishing import PublishResult, publish
+    from afina.quantizing import quantize
 
 __version__ = "0.1.0"
 __all__ = [
@@ -94,6 +95,7 @@ __all__ = [
     "open_sealed",
     "promote",
     "publish",
+    "quantize",
     "read_sealed",
     "register",
     "registered",
@@ -113,6 +115,11 @@ __all__ = [
     "verify",
     "watch_version",
 ]
+_ELSEWHERE = {
+    "quantize": "afina.quantizing",
+    "publish": "afina.publishing",
+    "PublishResult": "afina.publishing",
+}
 
 
 def __getattr__(name: str) -> Any:
@@ -120,6 +127,5 @@ def __getattr__(name: str) -> Any:
     if name in __all__:
         from importlib import import_module
 
-        module = "afina.publishing" if name in ("PublishResult", "publish") else "afina.api"
-        return getattr(import_module(module), name)
+        return getattr(import_module(_ELSEWHERE.get(name, "afina.api")), name)
     raise AttributeError(f"module 'afina' has no attribute {name!r}")

@@ -333,13 +333,13 @@ def export(
 
     Args:
         to: merged (the adapter in the base's weights), adapter (a copy of the release), or the tool
-            that it is for: gguf, endpoint, torchserve, vllm, ray.
-        out: its folder; None takes `exports/TO` in the run.
-        bits: of the model's numbers, 16 or 32 (of gguf 16, 8 or 4); None takes what the base computed in
-            (of gguf 16).
+            that it is for: onnx, gguf, endpoint, torchserve, vllm, ray.
+        out: its folder; None takes `exports/TO` in the run, for onnx `exports/onnx-BITS`.
+        bits: of the model's numbers, 16 or 32 (of gguf 16, 8 or 4; of onnx 32, 8 or 4); None takes what
+            the base computed in (of gguf 16, of onnx 8).
         overwrite: replace an export that is there.
     Raises:
-        AfinaError: also when the merged model differs from the run's own by more than rounding does.
+        AfinaError: also when the export differs from the run's own model by more than it may.
     """
     check_name(name, "name")
     if out is not None:

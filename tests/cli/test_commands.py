@@ -18,7 +18,7 @@ COMMANDS = (
     "suites", "sign", "verify", "signer new", "signer list", "signer trust", "signer revoke",
     "signer rotate", "seal", "open", "recipient new", "recipient list", "recipient add",
     "registry add", "registry list", "registry show", "registry compare", "registry promote",
-    "registry rollback", "publish",
+    "registry rollback", "publish", "quantize",
 )  # fmt: skip
 HEAVY = ("torch", "transformers", "pydantic", "numpy", "sklearn", "pyarrow", "afina.recipe")
 

@@ -14,6 +14,7 @@ from afina.cli import (
     export,
     prices,
     publish,
+    quantize,
     recipe,
     recipient,
     registry,
@@ -50,6 +51,7 @@ def build_app() -> Any:
     sign.add_to(app)
     seal.add_to(app)
     publish.add_to(app)
+    quantize.add_to(app)
     doctor.add_to(app)
     app.add_typer(data.app, name="data")
     app.add_typer(recipe.app, name="recipe")

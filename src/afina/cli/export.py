@@ -16,6 +16,7 @@ from afina.cli.common import (
     check_language,
     print_json,
 )
+from afina.cli.quantize import answers_lines
 from afina.language import _
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def export(
         typer.Option(
             "--to",
             metavar="KIND",
-            help=_("merged, adapter, gguf, endpoint, torchserve, vllm or ray."),
+            help=_("merged, adapter, onnx, gguf, endpoint, torchserve, vllm or ray."),
         ),
     ],
     out: Annotated[
@@ -51,7 +52,7 @@ def export(
         typer.Option(
             "--bits",
             metavar="N",
-            help=_("Of the model's numbers: 16 or 32 (gguf: 16, 8 or 4); empty: the run's."),
+            help=_("16 or 32 (onnx: 32, 8 or 4; gguf: 16, 8 or 4); empty: the run's, of onnx 8."),
         ),
     ] = None,
     overwrite: Annotated[
@@ -82,6 +83,8 @@ def export_lines(result: ExportResult) -> list[str]:
     found = result.figures
     if not found:
         return lines
+    if "perplexity" in found:
+        return lines + answers_lines(found)
     lines.append(
         _(
             "against the run's own model, {prompts} prompts: largest logit difference {difference:.2g}, "
@@ -106,7 +109,7 @@ def export_lines(result: ExportResult) -> list[str]:
             high=high,
         )
     )
-    lines += _label_lines(found)
+    lines += _rounding_line(found) + _label_lines(found)
     if not found["enough_prompts"]:
         lines.append(_("this run has only {count} rows to compare on").format(count=found["prompts"]))
     return lines
@@ -133,3 +136,14 @@ def _label_lines(found: dict[str, Any]) -> list[str]:
             )
         )
     return lines
+
+
+def _rounding_line(found: dict[str, Any]) -> list[str]:
+    """What bf16 does by itself, where an export was compared with a model that computes in it."""
+    if found.get("own_rounding") is None:
+        return []
+    text = _(
+        "compared in fp32: the run's own model computes in bf16, which changes the likeliest "
+        "token at {share:.2%} of places by itself"
+    )
+    return [text.format(share=1 - found["own_rounding"])]

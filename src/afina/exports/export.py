@@ -13,6 +13,7 @@ from afina.exports.endpoint import endpoint
 from afina.exports.gguf import gguf
 from afina.exports.manifest import add_manifest
 from afina.exports.merged import merged
+from afina.exports.onnx import DEFAULT_BITS, onnx
 from afina.exports.ray import ray
 from afina.exports.torchserve import torchserve
 from afina.exports.vllm import vllm
@@ -28,10 +29,12 @@ class Kind:
         make: writes the folder (its last step, by `atomic_folder`) and returns the figures of the
             comparison with the run's own model.
         bits: those that --bits takes; empty: the kind has no choice of bits.
+        default: the bits without --bits, where each choice has a folder of its own.
     """
 
     make: Callable[[Run, Path, int | None, Callable[[str], None]], dict[str, Any]]
     bits: tuple[int, ...] = ()
+    default: int | None = None
 
 
 KINDS = {
@@ -42,6 +45,7 @@ KINDS = {
     "torchserve": Kind(torchserve, (16, 32)),
     "vllm": Kind(vllm, (16, 32)),
     "ray": Kind(ray, (16, 32)),
+    "onnx": Kind(onnx, (4, 8, 32), DEFAULT_BITS),
 }
 
 
@@ -51,7 +55,8 @@ class ExportResult:
 
     Attributes:
         kind: one of KINDS. folder: where it is. bytes: its size.
-        figures: how near it is to the run's own model; empty for an adapter, which is copied.
+        figures: the value of merge.json, agreement.json or the like: how near it is to the run's own
+            model; empty for an adapter, which is copied.
     """
 
     kind: str
@@ -70,7 +75,7 @@ def export(
     """Makes one export of a run.
 
     Args:
-        to: one of KINDS. out: its folder; None takes `exports/TO` in the run.
+        to: one of KINDS. out: its folder; None takes `exports/TO` in the run, or `exports/TO-BITS`.
         bits: of the model's numbers; None takes what the base computed in, or the kind's own choice.
         overwrite: replace an export that is there.
     Raises:
@@ -86,7 +91,9 @@ def export(
             where=str(release),
             fix=_("finish it with `afina run`"),
         )
-    folder = run.path(f"exports/{to}") if out is None else out
+    default = KINDS[to].default
+    place = to if default is None else f"{to}-{bits or default}"
+    folder = run.path(f"exports/{place}") if out is None else out
     _require_free(folder, release, overwrite)
     figures = KINDS[to].make(run, folder, bits, say)
     add_manifest(run, folder, to, bits)

@@ -37,6 +37,7 @@ class Engine:
         settings: what inference.json says, with the bits that were asked for.
         model: base and adapter together, or the model whose weights were all trained.
         tokens: the tokenizer with the release's template and date.
+        head: the pooled head, or None.
 
     `signed` is False where a run measures its own model, see `require_intact`.
     """
@@ -74,7 +75,7 @@ class Engine:
             self.model = load_adapters(self.model, release, self.settings.adapters)
         head = self.settings.head
         pooled = head is not None and head["kind"] == "pooled"
-        self._head = _load_head(release, head["path"]) if head is not None and pooled else None
+        self.head = _load_head(release, head["path"]) if head is not None and pooled else None
 
     def _base(self) -> FoundBase:
         """The base model. Raises BaseModelError when another one is found."""
@@ -115,8 +116,8 @@ class Engine:
 
     def logits(self, texts: list[str], check: Callable[[int], None] = lambda _tokens: None) -> Array:
         """Label logits before the temperature; [texts, labels]."""
-        if self._head is not None:
-            return self._head.logits(self.features(texts, check))
+        if self.head is not None:
+            return self.head.logits(self.features(texts, check))
         return self.ask_labels(texts, lambda: check(0))
 
     def ask_labels(self, texts: list[str], check: Callable[[], None] = lambda: None) -> Array:

@@ -30,12 +30,19 @@ def label_logits(
     Args:
         question: of all texts, or one for each, of the same labels.
     """
-    questions = [question] * len(texts) if isinstance(question, Question) else list(question)
-    trees = [_tree(tokens, one, text, max_length) for one, text in zip(questions, texts, strict=True)]
+    trees = label_trees(tokens, question, texts, max_length)
     scores = branch_scores(model, trees, tokens.pad, token_budget, check)
     found = [[branch.log_likelihood for branch in branches] for branches in scores]
     width = len(question.labels) if isinstance(question, Question) else len(found[0]) if found else 0
     return np.array(found).reshape(len(texts), width)
+
+
+def label_trees(
+    tokens: Tokens, question: Question | Sequence[Question], texts: list[str], max_length: int
+) -> list[Tree]:
+    """The question about each text, with every label as a branch; see `label_logits`."""
+    questions = [question] * len(texts) if isinstance(question, Question) else list(question)
+    return [_tree(tokens, one, text, max_length) for one, text in zip(questions, texts, strict=True)]
 
 
 def _tree(tokens: Tokens, question: Question, text: str, max_length: int) -> Tree:

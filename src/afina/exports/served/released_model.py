@@ -354,7 +354,8 @@ class ReleasedModel:
 
     def _begin(self) -> int | None:
         empty = list(self.tokenizer("")["input_ids"])
-        return empty[0] if empty else self.tokenizer.get_vocab().get("<|begin_of_text|>")
+        found: int | None = self.tokenizer.get_vocab().get("<|begin_of_text|>")
+        return empty[0] if empty else found
 
     def _with_bos(self, ids: list[int]) -> list[int]:
         return [self.bos, *ids] if self.bos is not None and ids[:1] != [self.bos] else ids

@@ -1,0 +1,120 @@
+"""The check of an export: known answers, what is refused, and the fixtures."""
+
+from __future__ import annotations
+
+import math
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from afina.data.chat import Encoded
+from afina.errors import AfinaError
+from afina.exports.asked import Asked, Said, ask
+from afina.exports.check import agreement, require_agreement, top1_share
+from afina.exports.onnx import with_date
+from afina.exports.prompt_fixtures import prompt_fixtures, unequal
+
+SETTINGS = SimpleNamespace(labels=["a", "b"], positive="b", threshold=0.5, temperature=1.0)
+
+
+class _Table:
+    """A model whose logits depend on the token alone; its mean state counts tokens."""
+
+    def __init__(self, table):
+        self.table = np.array(table, dtype=np.float32)
+
+    def read(self, ids):
+        return self.table[ids], np.bincount(ids, minlength=2).astype(np.float32)
+
+
+def _asked(prompts, truth=(), branches=()):
+    encoded = [Encoded(ids, [False] * len(ids)) for ids in prompts]
+    texts = ["t"] * len(truth)
+    return Asked(encoded, texts, list(branches), None, np.array(truth, dtype=np.int64), None)
+
+
+def _said(hits, losses=1.0, labels=None):
+    """A hundred prompts of ten places; the first `hits` places say 1, the others 0."""
+    flat = (np.arange(1000) < hits).astype(int)
+    return Said(list(flat.reshape(100, 10)), np.full(100, 10.0 * losses), np.full(100, 10), labels)
+
+
+def test_a_model_is_asked_place_by_place():
+    reader = _Table([[math.log(0.9), math.log(0.1)], [math.log(0.4), math.log(0.6)]])
+    said = ask(reader, _asked([[0, 0, 1], [1, 1]], truth=[0, 1], branches=[([0], [[0, 0], [1]])] * 2))
+    assert [row.tolist() for row in said.likeliest] == [[0, 0], [1]]
+    assert said.counts.tolist() == [2, 1]
+    np.testing.assert_allclose(said.losses, [-math.log(0.9) - math.log(0.1), -math.log(0.6)], rtol=1e-6)
+    np.testing.assert_allclose(said.labels, [[2 * math.log(0.9), math.log(0.1)]] * 2, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("bits", "wrong", "rise", "faults"),
+    [
+        (32, 5, 0.0, 0), (32, 6, 0.0, 1), (8, 30, 0.009, 0), (8, 31, 0.009, 1), (8, 0, 0.011, 1),
+        (4, 100, 0.059, 0), (4, 101, 0.061, 2), (32, 0, 0.002, 1), (8, 0, -0.5, 0),
+    ],
+)  # fmt: skip
+def test_the_tolerances_are_those_that_are_promised(bits, wrong, rise, faults):
+    own, export = _said(1000), _said(1000 - wrong, 1.0 + math.log1p(rise))
+    found = agreement(own, export, _asked([[0, 1]] * 100), SETTINGS, 1, bits)
+    assert top1_share(own, export) == found["top1"]["share"] == 1 - wrong / 1000
+    assert found["perplexity"]["rise"] == pytest.approx(rise)
+    assert found["perplexity"]["own"] == pytest.approx(math.e)
+    assert len(found["faults"]) == faults
+    assert found["passed"] is (faults == 0)
+    assert found["enough_prompts"] is True
+    if faults:
+        with pytest.raises(AfinaError, match="nothing was kept") as caught:
+            require_agreement(found, "more bits")
+        assert caught.value.fix == "more bits"
+    else:
+        require_agreement(found, "more bits")
+
+
+def test_a_task_metric_that_is_shown_to_be_worse_is_refused():
+    truth = np.arange(100) % 2
+    good = np.where(truth[:, None] == [0, 1], 3.0, 0.0)
+    for flipped, passes in ((1, True), (40, False)):
+        bad = good.copy()
+        bad[:flipped] = bad[:flipped, ::-1]
+        found = agreement(
+            _said(1000, labels=good),
+            _said(1000, labels=bad),
+            _asked([[0, 1]] * 100, truth),
+            SETTINGS,
+            1,
+            8,
+        )
+        line = found["task"][0]
+        assert (line["metric"], line["own"], line["n"]) == ("accuracy", 1.0, 100)
+        assert line["difference"] == pytest.approx(-flipped / 100)
+        assert found["passed"] is passes
+        assert found["labels"]["agreeing"] == 100 - flipped
+
+
+def test_fixtures_hold_what_training_reads(llama3):
+    settings = SimpleNamespace(
+        labels=[], kind="generate", head=None, instruction="Be brief.", max_length=96,
+        template=llama3.template, date="26 Jul 2024",
+    )  # fmt: skip
+    value = prompt_fixtures(llama3, settings)
+    assert value["reads"] == "conversations"
+    first = value["conversations"][0]
+    assert first["ids"] == llama3.encode_chat(first["messages"])
+    assert first["ids"].count(llama3.bos) == 1
+    assert first["messages"][0] == {"role": "system", "content": "Be brief."}
+    assert unequal(value, llama3.encode, llama3.encode_chat) == []
+    wrong = unequal(value, llama3.encode, lambda messages: llama3.encode_chat(messages)[1:])
+    assert len(wrong) == len(value["conversations"])
+    assert all(item["ids"][0] == llama3.bos and len(item["ids"]) <= 96 for item in value["texts"])
+
+
+def test_a_template_carries_its_frozen_date():
+    import jinja2
+
+    settings = SimpleNamespace(template="Today is {{ date_string }}.", date="26 Jul 2024")
+    assert jinja2.Template(with_date(settings)).render() == "Today is 26 Jul 2024."
+    plain = SimpleNamespace(template="Hello", date="26 Jul 2024")
+    assert with_date(plain) == "Hello"
