@@ -149,6 +149,21 @@ def test_a_signature_can_be_asked_for(second) -> None:
     assert "the release is not signed: run `afina sign RUN`" in said
 
 
+def test_once_somebody_is_trusted_only_what_they_signed_is_promoted(
+    second, tmp_path, monkeypatch
+) -> None:
+    monkeypatch.setenv("AFINA_TRUST", str(tmp_path / "trust"))
+    afina.new_signer("ana", protect=False)
+    afina.register("tiny@3", runs=second.runs)  # a candidate may be signed later
+    assert "this release is not signed" in refused(second, "tiny@v3")
+    afina.sign("tiny@3", runs=second.runs)
+    afina.promote("tiny@v3", runs=second.runs, require_signature=True)
+    assert aliases(second)["champion"] == 3
+    afina.revoke_signer("ana")
+    afina.register("tiny@2", runs=second.runs)
+    assert "signed" in refused(second, "tiny@v2")
+
+
 def test_nothing_goes_back_to_a_release_that_is_not_there(second) -> None:
     afina.promote("tiny@v2", runs=second.runs)
     root = second.path("tiny/1")

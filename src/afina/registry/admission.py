@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from afina.registry.version import check_line, manifest_sha256
 from afina.runs.files import read_json, sha256_of
 from afina.runs.folder import Run
 from afina.runs.stages import state_of
+from afina.trust.trust_store import TrustStore
 
 COPY = "copy.json"  # in the folder of a release that came from the registry
 
@@ -111,15 +111,6 @@ def signature_faults(release: Path) -> list[str]:
     folder = release / "signatures"
     if not folder.is_dir() or not any(path.is_file() for path in folder.rglob("*")):
         return [_("the release is not signed: run `afina sign RUN`")]
-    if not somebody_is_trusted():
+    if not TrustStore().asks:
         return [_("no signer is trusted on this machine, so that no signature can be checked")]
     return []
-
-
-def somebody_is_trusted() -> bool:
-    """Whether this machine knows signers."""
-    try:
-        trust = import_module("afina.trust.trust_store")
-    except ImportError:
-        return False
-    return bool(trust.TrustStore().asks())
