@@ -205,6 +205,18 @@ def test_the_card_says_that_nothing_was_trained(facts):
         assert (said in card(dataclasses.replace(facts, figures=figures), "en")) is (step == 0)
 
 
+def test_a_model_with_all_weights_trained_is_no_adapter(facts):
+    adapter = facts.recipe.adapter.model_copy(update={"kind": "full"})
+    recipe = facts.recipe.model_copy(update={"adapter": adapter})
+    full = dataclasses.replace(facts, recipe=recipe, hub_base="org/base")
+    head = head_of(full)
+    assert (head["library_name"], head["base_model_relation"]) == ("transformers", "finetune")
+    assert head["tags"] == ["afina", "full"]
+    text = card(full, "en")
+    assert "All weights of `org/base`" in text
+    assert "adapter of rank" not in text
+
+
 def test_the_machine_that_trained_is_named(made, facts):
     hardware = value(made, "train.json")["hardware"]
     assert hardware["cores"] >= 1
