@@ -18,6 +18,7 @@ from afina.recipe_file import parse_recipe
 from afina.registry.finding import split
 from afina.registry.place import registry_uri, shown
 from afina.runs.folder import find_run
+from afina.runs.store import Store
 from tests.registry.conftest import PASSES
 
 
@@ -160,6 +161,22 @@ def test_an_evaluation_stays_with_the_champion_that_it_met(place) -> None:
     assert compared_keys(run, recipe) == before, "so that nothing of a finished run is done again"
     other = find_run("tiny@2", place.runs)
     assert compared_run(other, "tiny@champion").title == "tiny@3"
+
+
+def test_runs_at_a_uri_are_registered_by_their_uri(place, empty_store) -> None:
+    runs = f"memory://{place.folder.name}/runs"
+    Store(runs).push(place.path("tiny/1"), "tiny/1")
+    beside = place.folder / "cache" / "tracking"
+    beside.mkdir(parents=True)
+    shutil.copy(empty_store, beside / "mlflow.db")
+    done = afina.promote("tiny@1", runs=runs)
+    assert done.version.folder == f"{runs}/tiny/1"
+    shown = afina.show_run("tiny@champion", runs=runs)
+    assert (shown.number, shown.folder.is_relative_to(place.folder / "cache")) == (1, True)
+    assert afina.registered("tiny", runs=runs)[0].standings == ("intact",)
+    store = Store(runs)
+    store.remote.rm(f"/{place.folder.name}/runs/tiny", recursive=True)
+    assert afina.registered("tiny", runs=runs)[0].standings == ("gone",)
 
 
 def test_the_place_of_the_registry(tmp_path, monkeypatch) -> None:
