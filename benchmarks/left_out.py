@@ -243,7 +243,7 @@ def without_labels(probabilities: Any, shares: Any) -> dict[str, tuple[Any, floa
     """Ways to move the threshold by the new source's rows alone; each with its threshold."""
     from sklearn.mixture import GaussianMixture
 
-    from afina.metrics.prior_shift import shifted
+    from benchmarks.prior_shift import shifted
 
     moved, _shares = shifted(probabilities, shares)
     alarms = np.clip(probabilities[:, 1], 1e-7, 1 - 1e-7)

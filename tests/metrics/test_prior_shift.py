@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from benchmarks.prior_shift import shifted
 from scipy.stats import norm
-
-from afina.metrics.prior_shift import shifted
 
 
 @pytest.mark.parametrize("share", [0.02, 0.1, 0.5, 0.9])
