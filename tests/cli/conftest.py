@@ -77,7 +77,7 @@ class Place:
             text=True,
             input=stdin,
             check=False,
-            timeout=120,
+            timeout=600,
         )
         return Answer(done.returncode, done.stdout, done.stderr)
 

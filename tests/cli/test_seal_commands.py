@@ -37,7 +37,7 @@ def keys(tmp_path_factory, cache) -> Path:
         patch.setenv("AFINA_CONFIG", str(place.folder / "config"))
         answer = place.inside("recipient", "new", "ana", "--passphrase-file", "words")
         assert (answer.code, "ana.public.json" in answer.out) == (0, True), answer.err
-        assert place.inside("recipient", "new", "machine", "--without-passphrase").code == 0
+        assert place.inside("recipient", "new", "machine", "--no-passphrase").code == 0
     return place.folder / "config"
 
 
@@ -146,7 +146,7 @@ def test_recipients_change_by_the_commands(desk, finished) -> None:
 
 def test_without_the_package_one_line_says_what_to_install(desk, monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "cryptography.hazmat.primitives.hpke", None)
-    answer = told(desk, "recipient", "new", "bob", "--without-passphrase", code=2)
+    answer = told(desk, "recipient", "new", "bob", "--no-passphrase", code=2)
     assert "pip install 'afina[seal]'" in answer.err
     assert not list(desk.folder.rglob("bob*"))
 
@@ -187,3 +187,42 @@ def test_a_whole_model_is_loaded_from_memory(desk, finished, llama3_folder, llam
         assert torch.equal(found.model.state_dict()[name], value)
     texts = TEXTS.splitlines()
     assert (found.logits(texts) == wanted.logits(texts)).all()
+
+
+def test_from_the_maker_to_another_machine_and_back(desk, finished, monkeypatch) -> None:
+    """The README's way: sign, seal, copy, open, verify, use; each tampering is refused on the way."""
+    runs = str(finished[0].folder / "runs")
+    shutil.copytree(Path(runs) / "colours/1", desk.folder / "runs/colours/1")
+    monkeypatch.setenv("AFINA_TRUST", str(desk.folder / "maker"))
+    told(desk, "signer", "new", "lab", "--no-passphrase")
+    told(desk, "verify", "colours", code=1)
+    told(desk, "sign", "colours")
+    told(desk, "verify", "colours")
+    told(desk, "seal", "colours", "--to", "machine", "--out", "sent.sealed")
+
+    there = Place(desk.folder / "there", desk.cache)
+    there.folder.mkdir()
+    shutil.copy(desk.folder / "sent.sealed", there.folder / "sent.sealed")
+    monkeypatch.setenv("AFINA_TRUST", str(there.folder / "trust"))
+    sealed_file = there.folder / "sent.sealed"
+    whole = sealed_file.read_bytes()
+    sealed_file.write_bytes(whole[:-9] + bytes([whole[-9] ^ 1]) + whole[-8:])
+    assert "changed, moved or left out" in there.inside("open", "sent.sealed", "--out", "got").err
+    assert not (there.folder / "got").exists()
+    sealed_file.write_bytes(whole)
+    told(there, "signer", "trust", str(desk.folder / "maker/keys/lab.json"))
+    told(there, "open", "sent.sealed", "--out", "got")
+    told(there, "verify", "got")
+    monkeypatch.setattr(sys, "stdin", io.StringIO("the mango and the lime came\n"))
+    assert "fruit" in told(there, "chat", "got").out
+
+    adapter = there.folder / "got/adapter/adapter_model.safetensors"
+    weights = adapter.read_bytes()
+    adapter.write_bytes(weights[:-1] + bytes([weights[-1] ^ 1]))
+    changed = "got/adapter/adapter_model.safetensors"
+    assert changed in told(there, "verify", "got", code=1).out
+    refused = there.inside("chat", "got")
+    assert (refused.code != 0, changed in refused.err) == (True, True)
+    adapter.write_bytes(weights)
+    told(there, "signer", "revoke", "lab")
+    told(there, "verify", "got", code=1)

@@ -20,10 +20,10 @@ app = typer.Typer(help=_("Keys of those for whom releases are sealed."), no_args
 )
 def new(
     name: Annotated[str, typer.Argument(metavar="NAME", help=_("What the key is called."))],
-    without_passphrase: Annotated[
+    no_passphrase: Annotated[
         bool,
         typer.Option(
-            "--without-passphrase",
+            "--no-passphrase",
             help=_("Leave the private key unprotected in its file, for a machine that opens by itself."),
         ),
     ] = False,
@@ -36,7 +36,7 @@ def new(
 
     check_language(lang)
     asked = Passphrases(passphrase_file).ask_new(_("new passphrase of the private key: "))
-    made = afina.new_recipient(name, passphrase=None if without_passphrase else asked)
+    made = afina.new_recipient(name, passphrase=None if no_passphrase else asked)
     if json:
         print_json(made.as_json())
         return
