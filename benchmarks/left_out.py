@@ -120,23 +120,14 @@ class States:
         return np.stack([self._known[name] for name in names])
 
 
-def measure(
-    cell: str, variant: str, seed: int, most: int, states: States, tokens: Any, base: Any
-) -> dict[str, Any]:
-    """One cell of the grid."""
+def prepared(
+    train_on: tuple[str, ...], test_on: tuple[str, ...], variant: str, seed: int, most: int, tokens: Any
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Rows of train, validation and test by the real data stage, and its audit."""
     from afina.data.prepare import prepare
     from afina.data.table import read_rows
-    from afina.errors import DataError
-    from afina.evaluation.baseline import TfidfBaseline
-    from afina.evaluation.blend import fit_blend
-    from afina.metrics.calibration import fit_temperature, softmax
     from afina.recipe_file import parse_recipe
-    from afina.training.heads import weights_of
-    from afina.training.probe import fit_head, fit_probe
-    from afina.training.robust import AUTO, fit_robust_head, group_codes
-    from afina.training.threshold import choose, choose_left_out, held_rows
 
-    train_on, test_on, column = CELLS[cell]
     folder = FOLDER / "rows"
     folder.mkdir(parents=True, exist_ok=True)
     paths = {}
@@ -167,6 +158,24 @@ def measure(
         name: read_rows(folder / "data" / f"{file}.parquet")
         for name, file in (("train", "train"), ("validation", "validation"), ("test", "test_unseen"))
     }
+    return rows, audit
+
+
+def measure(
+    cell: str, variant: str, seed: int, most: int, states: States, tokens: Any, base: Any
+) -> dict[str, Any]:
+    """One cell of the grid."""
+    from afina.errors import DataError
+    from afina.evaluation.baseline import TfidfBaseline
+    from afina.evaluation.blend import fit_blend
+    from afina.metrics.calibration import fit_temperature, softmax
+    from afina.training.heads import weights_of
+    from afina.training.probe import fit_head, fit_probe
+    from afina.training.robust import AUTO, fit_robust_head, group_codes
+    from afina.training.threshold import choose, choose_left_out, held_rows
+
+    train_on, test_on, column = CELLS[cell]
+    rows, audit = prepared(train_on, test_on, variant, seed, most, tokens)
     codes = {label: code for code, label in enumerate(LABELS)}
     truth = {name: np.array([codes[str(row.label)] for row in part]) for name, part in rows.items()}
     texts = {name: [row.text for row in part] for name, part in rows.items()}
