@@ -22,6 +22,7 @@ from afina.exports.quality import require_near
 from afina.inference.engine import Engine
 from afina.inference.settings import read_settings
 from afina.models.tokenizer import PLAIN_TEMPLATE, load_tokens, tokens_of
+from afina.trust.manifest import read_manifest
 from tests.conftest import tiny_config
 from tests.exports.small_llama import SPECIAL, small_tokenizer
 
@@ -95,7 +96,7 @@ def test_transformers_reads_the_same_tokenizer_back(exported):
     run, folder, _result = exported
     again = AutoTokenizer.from_pretrained(str(folder), gguf_file="model.gguf")
     own = Engine(run.path("release")).tokens.tokenizer
-    for one in json.loads((folder / "fixtures.json").read_text())["texts"]:
+    for one in json.loads((folder / "prompts.json").read_text())["texts"]:
         plain = one["text"]
         # transformers gives its class of tokenizer a control token that this model does not have.
         for control in (*SPECIAL, "<|endoftext|>"):
@@ -107,8 +108,10 @@ def test_transformers_reads_the_same_tokenizer_back(exported):
 
 def test_the_files_beside_it(exported):
     _run, folder, _result = exported
-    files = json.loads((folder / "manifest.json").read_text())["files"]
-    names = {"model.gguf", "gguf.json", "inference.json", "fixtures.json", "chat_template.jinja",
+    manifest = read_manifest(folder)
+    assert manifest["export"] == {"to": "gguf", "bits": 16}
+    files = manifest["files"]
+    names = {"model.gguf", "gguf.json", "inference.json", "prompts.json", "chat_template.jinja",
              "head.safetensors", "classify.py"}  # fmt: skip
     assert set(files) == names
     assert not (

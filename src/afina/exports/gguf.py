@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 
 from afina.exports.agreement import compare, prompts_of, states_of
-from afina.exports.fixtures import parents_of, write_export_manifest, write_prompt_files
 from afina.exports.gguf_writer import write_gguf
 from afina.exports.merge import merged_model
 from afina.exports.modelfile import modelfile
+from afina.exports.prompt_fixtures import is_pooled, write_prompt_files
 from afina.exports.quality import label_figures, labelled_rows, model_figures, require_near
 from afina.exports.reference import own_states
 from afina.inference.engine import Engine
@@ -50,7 +50,7 @@ def gguf(run: Run, folder: Path, bits: int | None, say: Callable[[str], None]) -
     settings, tokens = engine.settings, engine.tokens
     prompts = prompts_of(run, recipe, engine)
     texts, labels = labelled_rows(run)
-    pooled = settings.head is not None and settings.head["kind"] == "pooled"
+    pooled = is_pooled(settings)
     head = load_head(release / "head.safetensors") if pooled else None
     asks = settings.kind == "classify" and head is None
     own_logits = engine.ask_labels(texts) if asks else None
@@ -95,7 +95,6 @@ def gguf(run: Run, folder: Path, bits: int | None, say: Callable[[str], None]) -
         else:
             write_text(temporary / "Modelfile", modelfile(settings, tokens, FILE))
         write_json(temporary / "gguf.json", figures)
-        write_export_manifest(temporary, run.name, parents_of(release, run.title))
     return figures
 
 
