@@ -24,7 +24,7 @@ RESULTS = Path(__file__).parent / "results"
 
 def by_head(folder: Path, run: Any) -> dict[str, Any]:
     """The example beside the file, on the run's own rows."""
-    from afina.exports.quality import labelled_rows
+    from afina.exports.asked import asked_of
     from afina.inference.engine import Engine
 
     place = importlib.util.spec_from_file_location("classify", folder / "classify.py")
@@ -40,7 +40,7 @@ def by_head(folder: Path, run: Any) -> dict[str, Any]:
     fixtures = json.loads((folder / "prompts.json").read_text())["texts"]
     equal = sum(classifier.encode(one["text"]) == one["ids"] for one in fixtures)
     engine = Engine(run.path("release"))
-    texts, _labels = labelled_rows(run)
+    texts = asked_of(run, run.recipe(), engine).texts
     same_ids = sum(
         classifier.encode(text) == row.ids for text, row in zip(texts, engine.encode(texts), strict=True)
     )
@@ -63,13 +63,10 @@ def by_tokens(folder: Path, run: Any) -> dict[str, Any]:
     """llama.cpp's likeliest next tokens against the run's own, given what the rows say."""
     import llama_cpp
 
-    from afina.exports.agreement import prompts_of
-    from afina.exports.reference import own_states
-    from afina.inference.engine import Engine
+    from afina.exports.own import ask_own
 
-    engine = Engine(run.path("release"))
-    prompts = prompts_of(run, run.recipe(), engine)
-    own = own_states(engine, prompts)
+    own = ask_own(run, print)
+    engine = own.engine
     model = llama_cpp.Llama(
         str(folder / "model.gguf"), n_ctx=1024, n_batch=1024, logits_all=True, verbose=False
     )
@@ -82,11 +79,10 @@ def by_tokens(folder: Path, run: Any) -> dict[str, Any]:
         equal += engine.tokens.with_bos(ids) == one["ids"]
     agreeing = places = 0
     begun = time.perf_counter()
-    for states, prompt in zip(own.rows, prompts, strict=True):
+    for wanted, prompt in zip(own.said.likeliest, own.asked.prompts, strict=True):
         model.reset()
         model.eval(prompt.ids)
-        said = np.asarray(model.scores[: len(prompt.ids)]).argmax(axis=1)
-        wanted = own.head(states).argmax(dim=1).numpy()
+        said = np.asarray(model.scores[: len(wanted)]).argmax(axis=1)
         agreeing, places = agreeing + int((said == wanted).sum()), places + len(said)
     return {
         "fixtures_equal": [equal, len(fixtures)],
@@ -126,7 +122,7 @@ def main() -> None:
             figures = json.loads((folder / "gguf.json").read_text(encoding="utf-8"))
             kept = {
                 name: figures[name]
-                for name in ("kind", "prompts", "top1", "perplexity", "labels", "tokenizer")
+                for name in ("kind", "prompts", "top1", "perplexity", "task", "labels", "tokenizer")
                 if name in figures
             }
             size = (folder / "model.gguf").stat().st_size

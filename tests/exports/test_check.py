@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 from afina.data.chat import Encoded
 from afina.errors import AfinaError
 from afina.exports.asked import Asked, Said, ask
-from afina.exports.check import agreement, require_agreement, top1_share
+from afina.exports.check import TOLERANCES, agreement, require_agreement, top1_share
 from afina.exports.prompt_fixtures import TEXTS, prompt_fixtures, unequal
 from afina.exports.template import frozen_template
 
@@ -53,7 +54,8 @@ def test_a_model_is_asked_place_by_place():
     ("bits", "wrong", "rise", "faults"),
     [
         (32, 5, 0.0, 0), (32, 6, 0.0, 1), (8, 30, 0.009, 0), (8, 31, 0.009, 1), (8, 0, 0.011, 1),
-        (4, 100, 0.059, 0), (4, 101, 0.061, 2), (32, 0, 0.002, 1), (8, 0, -0.5, 0),
+        (16, 5, 0.5, 0), (16, 6, 0.5, 1), (4, 100, 0.059, 0), (4, 101, 0.061, 2), (32, 0, 0.002, 1),
+        (8, 0, -0.5, 0),
     ],
 )  # fmt: skip
 def test_the_tolerances_are_those_that_are_promised(bits, wrong, rise, faults):
@@ -92,6 +94,32 @@ def test_a_task_metric_that_is_shown_to_be_worse_is_refused():
         assert line["difference"] == pytest.approx(-flipped / 100)
         assert found["passed"] is passes
         assert found["labels"]["agreeing"] == 100 - flipped
+
+
+@pytest.mark.parametrize(
+    ("bits", "flipped", "passes"),
+    [(32, 0, True), (32, 1, False), (16, 1, False), (8, 3, True), (8, 4, False), (4, 10, True)],
+)
+def test_a_pooled_head_is_judged_by_its_labels(bits, flipped, passes):
+    """Half of its next tokens are others and its perplexity doubles: nobody reads them."""
+    truth = np.arange(100) % 2
+    own = np.where(truth[:, None] == [0, 1], 3.0, 0.0)
+    own[:20] = own[:20, ::-1]  # wrong at the first twenty, of which the export has some right
+    bad = own.copy()
+    bad[:flipped] = bad[:flipped, ::-1]
+    asked = replace(_asked([[0, 1]] * 100, truth), head=object())
+    export = _said(500, 1.0 + math.log(2), labels=bad)
+    found = agreement(_said(1000, labels=own), export, asked, SETTINGS, 1, bits)
+    assert found["passed"] is passes
+    assert found["labels"]["share"] == 1 - flipped / 100
+    assert (found["top1"]["share"], found["top1"]["least"]) == (0.5, None)
+    assert (found["perplexity"]["rise"], found["perplexity"]["most"]) == (pytest.approx(1.0), None)
+    if not passes:
+        assert found["faults"] == [f"the run's own label for {100 - flipped}.00% of rows; at least "
+                                   f"{TOLERANCES[bits].top1:.1%} is asked for"]  # fmt: skip
+    by_words = agreement(_said(1000, labels=own), export, replace(asked, head=None), SETTINGS, 1, bits)
+    assert by_words["passed"] is False
+    assert by_words["labels"]["least"] is None
 
 
 def _engine(tokens, **given):

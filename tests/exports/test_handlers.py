@@ -48,7 +48,7 @@ def endpoint(small_run, tmp_path_factory):
 def test_labels_are_the_runs_own(endpoint):
     run, _folder, result, handler = endpoint
     assert result.figures["fixtures_equal"] is True
-    assert result.figures["served_labels"]["agreeing"] == result.figures["served_labels"]["rows"] == 120
+    assert result.figures["served_labels"]["agreeing"] == result.figures["served_labels"]["n"] == 120
     found = handler({"inputs": TEXTS})
     engine = Engine(run.path("release"))
     shares = [[{row["label"]: row["score"] for row in rows}[name] for name in engine.settings.labels]

@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 
 from afina.errors import AfinaError
+from afina.exports.asked import asked_of
+from afina.exports.check import label_figures, lower, task_figures
 from afina.exports.manifest import write_export_manifest
 from afina.exports.merged import merged
 from afina.exports.prompt_fixtures import unequal, write_prompt_files
-from afina.exports.quality import label_figures, labelled_rows, require_no_worse
 from afina.inference.engine import Engine
 from afina.language import _
 from afina.runs.files import write_json, write_text
@@ -91,24 +92,29 @@ def _answers(run: Run, engine: Engine, fixtures: dict[str, Any], folder: Path) -
     require_equal_ids(served, fixtures)
     if engine.settings.kind != "classify":
         return {"fixtures_equal": True}
-    texts, labels = labelled_rows(run)
-    own, other = engine.logits(texts), np.asarray(served.logits(texts))
-    found = label_figures(engine, labels, own, other, run.recipe().seed)
-    precision = (
-        "fp32" if {engine.settings.precision, served.settings["precision"]} == {"fp32"} else "bf16"
-    )
-    share = found["agreeing"] / found["rows"]
+    recipe, settings = run.recipe(), engine.settings
+    asked = asked_of(run, recipe, engine)
+    own, other = engine.logits(asked.texts), np.asarray(served.logits(asked.texts))
+    labels = label_figures(own, other, settings)
+    task = task_figures(own, other, asked.truth, asked.groups, settings, recipe.seed)
+    precision = "fp32" if {settings.precision, served.settings["precision"]} == {"fp32"} else "bf16"
     fix = _("keep fp32 numbers with --bits 32")
-    if share < LEAST_SAME_LABELS[precision]:
+    if labels["share"] < LEAST_SAME_LABELS[precision]:
         raise AfinaError(
             _(
                 "the exported handler says the run's own label for {share:.1%} of {rows} rows only: "
                 "nothing was kept"
-            ).format(share=share, rows=found["rows"]),
+            ).format(share=labels["share"], rows=labels["n"]),
             fix=fix,
         )
-    require_no_worse(found, fix)
-    return {"fixtures_equal": True, "served_labels": found}
+    if faults := lower(task):
+        raise AfinaError(
+            _("the exported handler is worse, so nothing was kept: {faults}").format(
+                faults="; ".join(faults)
+            ),
+            fix=fix,
+        )
+    return {"fixtures_equal": True, "served_labels": labels, "served_task": task}
 
 
 def require_equal_ids(served: Any, fixtures: dict[str, Any]) -> None:

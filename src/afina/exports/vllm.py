@@ -9,12 +9,12 @@ from typing import Any
 
 import yaml
 
-from afina.exports.agreement import compare, prompts_of, states_of
+from afina.exports.asked import TorchReader, ask
+from afina.exports.check import agreement, require_agreement
 from afina.exports.handlers import require_none_unequal
 from afina.exports.merged import merged
+from afina.exports.own import Own, ask_own
 from afina.exports.prompt_fixtures import is_pooled, unequal, write_prompt_files
-from afina.exports.quality import model_figures, require_near
-from afina.exports.reference import own_states
 from afina.inference.engine import Engine
 from afina.inference.settings import InferenceSettings, read_settings, write_settings
 from afina.language import _
@@ -22,6 +22,7 @@ from afina.models.base import find_base
 from afina.models.tokenizer import Tokens, load_tokens
 from afina.runs.files import atomic_folder, read_json, write_json, write_text
 from afina.runs.folder import Run
+from afina.runs.signals import StopSignal
 
 VLLM_SCHEMA = "afina/vllm/1"
 VERSION = "0.33.0"  # of vLLM, whose argument names tests/exports/vllm_arguments.txt holds
@@ -48,8 +49,9 @@ def vllm(run: Run, folder: Path, bits: int | None, say: Callable[[str], None]) -
             figures = merged(run, temporary / "model", bits, say)
             engine = Engine(release, say)
         else:
-            engine = Engine(release, say)
-            figures = _base_and_adapter(run, engine, temporary, say)
+            own = ask_own(run, say)
+            engine = own.engine
+            figures = _base_and_adapter(run, own, temporary, say)
         write_settings(temporary / "inference.json", settings)
         fixtures = write_prompt_files(temporary, engine)
         write_json(temporary / "generation_config.json", generation_of(settings, engine.tokens))
@@ -83,31 +85,25 @@ def adapter_rank(release: Path, settings: InferenceSettings) -> int | None:
     return rank
 
 
-def _base_and_adapter(
-    run: Run, engine: Engine, folder: Path, say: Callable[[str], None]
-) -> dict[str, Any]:
+def _base_and_adapter(run: Run, own: Own, folder: Path, say: Callable[[str], None]) -> dict[str, Any]:
     """Copies base and adapter, loads both with plain transformers and PEFT, compares."""
     import torch
     from peft import PeftModel
     from transformers import AutoModelForCausalLM
 
-    recipe, release, settings = run.recipe(), run.path("release"), engine.settings
+    release, settings = run.path("release"), own.engine.settings
     base = find_base(settings.base["model"], settings.base["revision"], say).folder
     shutil.copytree(base, folder / "base", ignore=_only_the_model)
     shutil.copytree(release / settings.adapters[0]["path"], folder / "adapter")
-    prompts = prompts_of(run, recipe, engine)
-    say(_("asking the run's own model, to compare with"))
-    own = own_states(engine, prompts)
     say(_("loading base and adapter with plain PEFT and asking it the same"))
     dtype = torch.bfloat16 if settings.precision == "bf16" else torch.float32
     plain = AutoModelForCausalLM.from_pretrained(folder / "base", dtype=dtype, local_files_only=True)
     both: Any = PeftModel.from_pretrained(plain, str(folder / "adapter")).eval().float()
-    figures = model_figures(own, states_of(both, prompts, engine.tokens.pad), prompts, recipe.seed)
-    with engine.base_only():
-        base_states = states_of(engine.model, prompts, engine.tokens.pad)
-    figures["adapter_effect"] = compare(own, base_states, recipe.seed).relative
-    require_near(figures, 16, _("use --to merged"))
-    return {"run": run.title, "base": settings.base, "compared_in": "fp32", **figures}
+    with StopSignal() as stop:
+        other = ask(TorchReader(both), own.asked, stop.check)
+    figures = agreement(own.said, other, own.asked, settings, run.recipe().seed, 16)
+    require_agreement(figures, _("use --to merged"))
+    return {"run": run.title, "base": settings.base, **figures, "reference": own.reference}
 
 
 def _only_the_model(_folder: str, names: list[str]) -> set[str]:
