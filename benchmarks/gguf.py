@@ -24,7 +24,7 @@ RESULTS = Path(__file__).parent / "results"
 
 def by_head(folder: Path, run: Any) -> dict[str, Any]:
     """The example beside the file, on the run's own rows."""
-    from afina.exports.quality import labelled_rows
+    from afina.exports.asked import asked_of
     from afina.inference.engine import Engine
 
     place = importlib.util.spec_from_file_location("classify", folder / "classify.py")
@@ -37,10 +37,10 @@ def by_head(folder: Path, run: Any) -> dict[str, Any]:
     classifier = example.Classifier(
         folder, *example.in_process(folder / "model.gguf", settings["max_length"])
     )
-    fixtures = json.loads((folder / "fixtures.json").read_text())["texts"]
+    fixtures = json.loads((folder / "prompts.json").read_text())["texts"]
     equal = sum(classifier.encode(one["text"]) == one["ids"] for one in fixtures)
     engine = Engine(run.path("release"))
-    texts, _labels = labelled_rows(run)
+    texts = asked_of(run, run.recipe(), engine).texts
     same_ids = sum(
         classifier.encode(text) == row.ids for text, row in zip(texts, engine.encode(texts), strict=True)
     )
@@ -63,33 +63,26 @@ def by_tokens(folder: Path, run: Any) -> dict[str, Any]:
     """llama.cpp's likeliest next tokens against the run's own, given what the rows say."""
     import llama_cpp
 
-    from afina.exports.agreement import prompts_of
-    from afina.exports.reference import own_states
-    from afina.inference.engine import Engine
+    from afina.exports.own import ask_own
 
-    engine = Engine(run.path("release"))
-    prompts = prompts_of(run, run.recipe(), engine)
-    own = own_states(engine, prompts)
+    own = ask_own(run, print)
+    engine = own.engine
     model = llama_cpp.Llama(
         str(folder / "model.gguf"), n_ctx=1024, n_batch=1024, logits_all=True, verbose=False
     )
-    fixtures = json.loads((folder / "fixtures.json").read_text())["conversations"]
+    # llama.cpp reads a control token that is spelt out as that token: docs/gguf.md says so.
+    fixtures = json.loads((folder / "prompts.json").read_text())["conversations"]
+    fixtures = [one for one in fixtures if not one["spells_controls"]]
     equal = 0
     for one in fixtures:
-        text = engine.tokens.render(one["messages"], answer_follows=True)
-        contents = [turn["content"] for turn in one["messages"]]
-        if any(control in content for content in contents for control in engine.tokens.controls):
-            equal += 1  # llama.cpp reads such a text as control tokens: docs/gguf.md says so
-            continue
-        ids = model.tokenize(text.encode(), add_bos=False, special=True)
+        ids = model.tokenize(one["rendered"].encode(), add_bos=False, special=True)
         equal += engine.tokens.with_bos(ids) == one["ids"]
     agreeing = places = 0
     begun = time.perf_counter()
-    for states, prompt in zip(own.rows, prompts, strict=True):
+    for wanted, prompt in zip(own.said.likeliest, own.asked.prompts, strict=True):
         model.reset()
         model.eval(prompt.ids)
-        said = np.asarray(model.scores[: len(prompt.ids)]).argmax(axis=1)
-        wanted = own.head(states).argmax(dim=1).numpy()
+        said = np.asarray(model.scores[: len(wanted)]).argmax(axis=1)
         agreeing, places = agreeing + int((said == wanted).sum()), places + len(said)
     return {
         "fixtures_equal": [equal, len(fixtures)],
@@ -129,7 +122,7 @@ def main() -> None:
             figures = json.loads((folder / "gguf.json").read_text(encoding="utf-8"))
             kept = {
                 name: figures[name]
-                for name in ("kind", "prompts", "top1", "perplexity", "labels", "tokenizer")
+                for name in ("kind", "prompts", "top1", "perplexity", "task", "labels", "tokenizer")
                 if name in figures
             }
             size = (folder / "model.gguf").stat().st_size

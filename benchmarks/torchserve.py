@@ -25,7 +25,7 @@ RESULTS = Path(__file__).parent / "results"
 def main() -> None:
     """Exports, starts TorchServe, asks it, stops it."""
     import afina
-    from afina.exports.quality import labelled_rows
+    from afina.exports.asked import asked_of
     from afina.inference.engine import Engine
     from afina.runs.folder import find_run
 
@@ -35,13 +35,13 @@ def main() -> None:
     run = find_run(given.run, "runs")
     folder = Path(tempfile.mkdtemp()) / "torchserve"
     result = afina.export(given.run, to="torchserve", out=folder, say=print)
-    texts, _labels = labelled_rows(run)
+    engine = Engine(run.path("release"))
+    texts = asked_of(run, run.recipe(), engine).texts
     with Server(folder, run.name) as server:
         begun = time.perf_counter()
         found = [answers(server.ask({"inputs": text})) for text in texts]
         seconds = time.perf_counter() - begun
         log = server.log()
-    engine = Engine(run.path("release"))
     shares = np.array([[row[label] for label in engine.settings.labels] for row in found])
     own = engine.classify(texts)
     line = {

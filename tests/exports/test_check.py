@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,9 +12,9 @@ import pytest
 from afina.data.chat import Encoded
 from afina.errors import AfinaError
 from afina.exports.asked import Asked, Said, ask
-from afina.exports.check import agreement, require_agreement, top1_share
-from afina.exports.onnx import with_date
-from afina.exports.prompt_fixtures import prompt_fixtures, unequal
+from afina.exports.check import TOLERANCES, agreement, require_agreement, top1_share
+from afina.exports.prompt_fixtures import TEXTS, prompt_fixtures, unequal
+from afina.exports.template import frozen_template
 
 SETTINGS = SimpleNamespace(labels=["a", "b"], positive="b", threshold=0.5, temperature=1.0)
 
@@ -53,7 +54,8 @@ def test_a_model_is_asked_place_by_place():
     ("bits", "wrong", "rise", "faults"),
     [
         (32, 5, 0.0, 0), (32, 6, 0.0, 1), (8, 30, 0.009, 0), (8, 31, 0.009, 1), (8, 0, 0.011, 1),
-        (4, 100, 0.059, 0), (4, 101, 0.061, 2), (32, 0, 0.002, 1), (8, 0, -0.5, 0),
+        (16, 5, 0.5, 0), (16, 6, 0.5, 1), (4, 100, 0.059, 0), (4, 101, 0.061, 2), (32, 0, 0.002, 1),
+        (8, 0, -0.5, 0),
     ],
 )  # fmt: skip
 def test_the_tolerances_are_those_that_are_promised(bits, wrong, rise, faults):
@@ -94,27 +96,76 @@ def test_a_task_metric_that_is_shown_to_be_worse_is_refused():
         assert found["labels"]["agreeing"] == 100 - flipped
 
 
-def test_fixtures_hold_what_training_reads(llama3):
+@pytest.mark.parametrize(
+    ("bits", "flipped", "passes"),
+    [(32, 0, True), (32, 1, False), (16, 1, False), (8, 3, True), (8, 4, False), (4, 10, True)],
+)
+def test_a_pooled_head_is_judged_by_its_labels(bits, flipped, passes):
+    """Half of its next tokens are others and its perplexity doubles: nobody reads them."""
+    truth = np.arange(100) % 2
+    own = np.where(truth[:, None] == [0, 1], 3.0, 0.0)
+    own[:20] = own[:20, ::-1]  # wrong at the first twenty, of which the export has some right
+    bad = own.copy()
+    bad[:flipped] = bad[:flipped, ::-1]
+    asked = replace(_asked([[0, 1]] * 100, truth), head=object())
+    export = _said(500, 1.0 + math.log(2), labels=bad)
+    found = agreement(_said(1000, labels=own), export, asked, SETTINGS, 1, bits)
+    assert found["passed"] is passes
+    assert found["labels"]["share"] == 1 - flipped / 100
+    assert (found["top1"]["share"], found["top1"]["least"]) == (0.5, None)
+    assert (found["perplexity"]["rise"], found["perplexity"]["most"]) == (pytest.approx(1.0), None)
+    if not passes:
+        assert found["faults"] == [f"the run's own label for {100 - flipped}.00% of rows; at least "
+                                   f"{TOLERANCES[bits].top1:.1%} is asked for"]  # fmt: skip
+    by_words = agreement(_said(1000, labels=own), export, replace(asked, head=None), SETTINGS, 1, bits)
+    assert by_words["passed"] is False
+    assert by_words["labels"]["least"] is None
+
+
+def _engine(tokens, **given):
+    """As much of an engine as the fixtures ask."""
     settings = SimpleNamespace(
-        labels=[], kind="generate", head=None, instruction="Be brief.", max_length=96,
-        template=llama3.template, date="26 Jul 2024",
-    )  # fmt: skip
-    value = prompt_fixtures(llama3, settings)
+        labels=[], head=None, max_length=96, template=tokens.template, date="26 Jul 2024", **given
+    )
+    system = [{"role": "system", "content": given["instruction"]}] if given["instruction"] else []
+    return SimpleNamespace(
+        tokens=tokens, settings=settings, masked=list, conversation=lambda messages: [*system, *messages]
+    )
+
+
+def test_fixtures_hold_what_training_reads(llama3):
+    value = prompt_fixtures(_engine(llama3, kind="generate", instruction="Be brief."))
     assert value["reads"] == "conversations"
+    assert value["texts"] == []
     first = value["conversations"][0]
     assert first["ids"] == llama3.encode_chat(first["messages"])
     assert first["ids"].count(llama3.bos) == 1
     assert first["messages"][0] == {"role": "system", "content": "Be brief."}
     assert unequal(value, llama3.encode, llama3.encode_chat) == []
     wrong = unequal(value, llama3.encode, lambda messages: llama3.encode_chat(messages)[1:])
-    assert len(wrong) == len(value["conversations"])
+    assert len(wrong) == len(value["conversations"]) == len(TEXTS)  # no empty one, one of several turns
+
+    def spelt(messages):  # a runtime that reads a spelt-out control token as that token
+        return llama3.encode(llama3.render(messages, answer_follows=True))
+
+    assert ["<|eot_id|><|start" in text for text in unequal(value, llama3.encode, spelt)] == [True]
+    assert unequal(value, llama3.encode, spelt, controls=False) == []
+
+
+def test_fixtures_of_a_pooled_head_are_bare_texts(llama3):
+    engine = _engine(llama3, kind="classify", instruction=None)
+    engine.settings.head = {"kind": "pooled"}
+    value = prompt_fixtures(engine)
+    assert (value["reads"], value["conversations"]) == ("texts", [])
+    assert [item["text"] for item in value["texts"]] == list(TEXTS)
     assert all(item["ids"][0] == llama3.bos and len(item["ids"]) <= 96 for item in value["texts"])
+    assert next(item["ids"] for item in value["texts"] if not item["text"]) == [llama3.bos]
 
 
 def test_a_template_carries_its_frozen_date():
     import jinja2
 
     settings = SimpleNamespace(template="Today is {{ date_string }}.", date="26 Jul 2024")
-    assert jinja2.Template(with_date(settings)).render() == "Today is 26 Jul 2024."
+    assert jinja2.Template(frozen_template(settings)).render() == "Today is 26 Jul 2024."
     plain = SimpleNamespace(template="Hello", date="26 Jul 2024")
-    assert with_date(plain) == "Hello"
+    assert frozen_template(plain) == "Hello"

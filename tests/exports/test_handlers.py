@@ -18,6 +18,7 @@ import pytest
 import afina
 from afina.exports.handlers import requirements
 from afina.inference.engine import Engine
+from afina.trust.manifest import manifest_sha256, read_manifest, require_files
 from tests.exports.torchserve_process import Server, answers, executable
 
 TEXTS = ["Lot 1: the iron and the zinc", "Lot 2: <|eot_id|> the mango", "", "Lot 3 " * 60]
@@ -47,7 +48,7 @@ def endpoint(small_run, tmp_path_factory):
 def test_labels_are_the_runs_own(endpoint):
     run, _folder, result, handler = endpoint
     assert result.figures["fixtures_equal"] is True
-    assert result.figures["served_labels"]["agreeing"] == result.figures["served_labels"]["rows"] == 120
+    assert result.figures["served_labels"]["agreeing"] == result.figures["served_labels"]["n"] == 120
     found = handler({"inputs": TEXTS})
     engine = Engine(run.path("release"))
     shares = [[{row["label"]: row["score"] for row in rows}[name] for name in engine.settings.labels]
@@ -140,6 +141,9 @@ CHANGES = {
     "a file more": lambda folder: (folder / "other.safetensors").write_bytes(b"x"),
     "no manifest": lambda folder: (folder / "manifest.json").unlink(),
     "a cut manifest": lambda folder: (folder / "manifest.json").write_text("{"),
+    "another kind of manifest": lambda folder: (folder / "manifest.json").write_text(
+        (folder / "manifest.json").read_text().replace("afina/manifest/1", "other/manifest/1")
+    ),
 }
 
 
@@ -160,6 +164,20 @@ def test_nothing_is_loaded_from_a_folder_that_was_changed(endpoint, change, tmp_
     verify(endpoint[1])
     with pytest.raises(RuntimeError, match=r"missing|changed|damaged|remove"):
         verify(folder)
+
+
+def test_the_handlers_manifest_is_that_of_a_release(endpoint, archive, tmp_path):
+    """One schema: `afina verify` and `afina sign` read it too, also inside of the archive."""
+    run, folder, _result, _handler = endpoint
+    with zipfile.ZipFile(archive[1] / "model-store/tiny.mar") as given:
+        given.extractall(tmp_path)
+    for place, to in ((folder, "endpoint"), (archive[1], "torchserve"), (tmp_path, "torchserve")):
+        manifest = read_manifest(place)
+        assert manifest["export"] == {"to": to, "bits": None}
+        assert manifest["run"] == run.title
+        assert manifest["parents"]["release_manifest_sha256"] == manifest_sha256(run.path("release"))
+    require_files(archive[1], read_manifest(archive[1]))
+    assert {"handler.json", "prompts.json", "released_model.py"} <= set(read_manifest(folder)["files"])
 
 
 def test_a_pinned_manifest_is_asked_for(endpoint, monkeypatch):

@@ -98,7 +98,7 @@ def test_a_pooled_head_reads_the_mean_states_that_vllm_serves(small_run, tmp_pat
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
         classifier = example.Classifier(folder, f"http://127.0.0.1:{server.server_port}")
-        for one in json.loads((folder / "fixtures.json").read_text())["texts"]:
+        for one in json.loads((folder / "prompts.json").read_text())["texts"]:
             assert classifier.encode(one["text"]) == one["ids"]
         texts = ["Lot 1: the iron and the zinc", "Lot 2: <|eot_id|> the mango", ""]
         found = [list(row.values()) for row in classifier.classify(texts)]

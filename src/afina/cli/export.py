@@ -16,7 +16,7 @@ from afina.cli.common import (
     check_language,
     print_json,
 )
-from afina.cli.quantize import answers_lines
+from afina.cli.quantize import answers_lines, same_label_line, task_lines
 from afina.language import _
 
 if TYPE_CHECKING:
@@ -116,26 +116,10 @@ def export_lines(result: ExportResult) -> list[str]:
 
 
 def _label_lines(found: dict[str, Any]) -> list[str]:
-    """The perplexity, and the labels that a classifier says."""
-    lines = []
-    if "perplexity" in found:
-        value = found["perplexity"]
-        lines.append(
-            _("perplexity {own:.4g}, exported {other:.4g}").format(
-                own=value["own"], other=value["exported"]
-            )
-        )
-    labels = found.get("served_labels") or found.get("labels") or {}
-    if "macro_f1" in labels:
-        score = labels["macro_f1"]
-        lines.append(
-            _(
-                "the same label for {same:,} of {rows:,} rows; macro-F1 {own:.3f}, exported {other:.3f}"
-            ).format(
-                same=labels["agreeing"], rows=labels["rows"], own=score["own"], other=score["exported"]
-            )
-        )
-    return lines
+    """The labels that an exported handler says."""
+    if "served_labels" not in found:
+        return []
+    return [same_label_line(found["served_labels"]), *task_lines(found["served_task"])]
 
 
 def _rounding_line(found: dict[str, Any]) -> list[str]:

@@ -115,13 +115,11 @@ def answers_lines(found: dict[str, Any]) -> list[str]:
             low=rise["ci95"][0], high=rise["ci95"][1]
         )
     lines.append(line)
-    for task in found["task"]:
-        line = _("{metric} {own:.3f} becomes {export:.3f} on {n} rows").format(**task)
-        if task["ci95"][0] is not None:
-            line += _(" (difference, 95 % interval {low:+.3f} to {high:+.3f})").format(
-                low=task["ci95"][0], high=task["ci95"][1]
-            )
-        lines.append(line)
+    if found["labels"] is not None:
+        lines.append(same_label_line(found["labels"]))
+        if found["labels"].get("least") is not None:
+            lines.append(_("it is judged by its labels: nobody reads the words that it would write"))
+    lines += task_lines(found["task"])
     rounding = found["reference"]["own_rounding"]
     if rounding is not None:
         lines.append(
@@ -132,4 +130,25 @@ def answers_lines(found: dict[str, Any]) -> list[str]:
         )
     if not found["enough_prompts"]:
         lines.append(_("this run has only {count} rows to compare on").format(count=found["prompts"]))
+    return lines
+
+
+def same_label_line(labels: dict[str, Any]) -> str:
+    """For how many rows an export says the run's own label."""
+    low, high = labels["ci95"]
+    return _(
+        "the same label for {same:,} of {rows:,} rows (95 % interval {low:.1%} to {high:.1%})"
+    ).format(same=labels["agreeing"], rows=labels["n"], low=low, high=high)
+
+
+def task_lines(task: list[dict[str, Any]]) -> list[str]:
+    """Each metric of the task: the run's own, the export's, and the paired difference."""
+    lines = []
+    for found in task:
+        line = _("{metric} {own:.3f} becomes {export:.3f} on {n} rows").format(**found)
+        if found["ci95"][0] is not None:
+            line += _(" (difference, 95 % interval {low:+.3f} to {high:+.3f})").format(
+                low=found["ci95"][0], high=found["ci95"][1]
+            )
+        lines.append(line)
     return lines

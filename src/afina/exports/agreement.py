@@ -8,18 +8,12 @@ from typing import Any
 import numpy as np
 
 from afina.data.batches import every_row
-from afina.data.chat import Encoded, encode_row
-from afina.data.table import read_rows
-from afina.inference.engine import TOKEN_BUDGET, Engine
+from afina.data.chat import Encoded
+from afina.inference.engine import TOKEN_BUDGET
 from afina.inference.states import measuring
 from afina.metrics.statistics import bootstrap, joined, wilson
 from afina.models.load import decoder, output_head
-from afina.recipe import Recipe
-from afina.runs.folder import Run
 
-PROMPTS = 128  # at most; fewer where the run has fewer rows
-ENOUGH = 100
-PROMPT_TOKENS = 512  # of each, from its beginning
 _BLOCK = 256  # places whose logits exist at one time
 
 
@@ -59,18 +53,6 @@ class States:
     def means(self) -> np.ndarray[Any, np.dtype[Any]]:
         """Mean state of each prompt, in fp32; [prompts, hidden]."""
         return np.stack([row.float().mean(dim=0).numpy() for row in self.rows])
-
-
-def prompts_of(run: Run, recipe: Recipe, engine: Engine) -> list[Encoded]:
-    """Rows that were not trained on, as the model reads them: the test split's, then validation's."""
-    found: list[Encoded] = []
-    for split in ("test", "validation"):
-        path = run.path(f"data/{split}.parquet")
-        for row in read_rows(path) if path.exists() else []:
-            found += encode_row(engine.tokens, recipe, engine.settings.labels, row)
-            if len(found) >= PROMPTS:
-                break
-    return [Encoded(item.ids[:PROMPT_TOKENS], item.trained[:PROMPT_TOKENS]) for item in found[:PROMPTS]]
 
 
 def states_of(model: Any, prompts: list[Encoded], pad: int) -> States:

@@ -97,20 +97,14 @@ class Said:
     labels: Array | None
 
 
+def prompts_of(run: Run, recipe: Recipe, engine: Engine) -> list[Encoded]:
+    """Rows that were not trained on, as the model reads them: the test split's, then validation's."""
+    return _rows_of(run, recipe, engine, PROMPTS)[1]
+
+
 def asked_of(run: Run, recipe: Recipe, engine: Engine, most: int = PROMPTS) -> Asked:
-    """Rows of the test split, then of validation, as the model reads them."""
-    rows: list[Row] = []
-    prompts: list[Encoded] = []
-    for split in ("test", "validation"):
-        path = run.path(f"data/{split}.parquet")
-        for row in read_rows(path) if path.exists() else []:
-            if len(prompts) >= most:
-                break
-            rows.append(row)
-            prompts += encode_row(engine.tokens, recipe, engine.settings.labels, row)
-    prompts = [
-        Encoded(item.ids[:PROMPT_TOKENS], item.trained[:PROMPT_TOKENS]) for item in prompts[:most]
-    ]
+    """The same rows, and whose labels are asked for."""
+    rows, prompts = _rows_of(run, recipe, engine, most)
     if recipe.task.kind != "classify":
         return Asked(prompts, [], [], None, np.array([], dtype=np.int64), None)
     asked = set_of(recipe, engine.settings.labels, "test", rows)
@@ -120,6 +114,21 @@ def asked_of(run: Run, recipe: Recipe, engine: Engine, most: int = PROMPTS) -> A
         trees = label_trees(engine.tokens, engine.question, texts, engine.settings.max_length)
         branches = [(tree.prompt, tree.branches) for tree in trees]
     return Asked(prompts, texts, branches, engine.head, asked.truth, asked.groups)
+
+
+def _rows_of(run: Run, recipe: Recipe, engine: Engine, most: int) -> tuple[list[Row], list[Encoded]]:
+    rows: list[Row] = []
+    prompts: list[Encoded] = []
+    for split in ("test", "validation"):
+        path = run.path(f"data/{split}.parquet")
+        for row in read_rows(path) if path.exists() else []:
+            if len(prompts) >= most:
+                break
+            rows.append(row)
+            prompts += encode_row(engine.tokens, recipe, engine.settings.labels, row)
+    return rows, [
+        Encoded(item.ids[:PROMPT_TOKENS], item.trained[:PROMPT_TOKENS]) for item in prompts[:most]
+    ]
 
 
 def ask(reader: Reader, asked: Asked, check: Callable[[], None] = lambda: None) -> Said:

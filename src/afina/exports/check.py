@@ -18,6 +18,7 @@ from afina.metrics.labels import accuracy, macro_f1
 from afina.metrics.statistics import bootstrap, group_count, joined, wilson
 from afina.metrics.statistics import compare as compare_answers
 
+Array = np.ndarray[Any, np.dtype[Any]]
 AGREEMENT_SCHEMA = "afina/agreement/1"
 
 
@@ -26,15 +27,21 @@ class Tolerance:
     """What an export may differ by.
 
     Attributes:
-        top1: the least share of places with the same likeliest token. rise: of perplexity, at most.
+        top1: the least share of places with the same likeliest token; of rows with the same label, for
+            a pooled head. rise: of perplexity, at most; None: whatever it does.
     """
 
     top1: float
-    rise: float
+    rise: float | None
 
 
 # By the bits of a weight. Full precision rounds to 6e-8: its perplexity moves in the sixth digit.
-TOLERANCES = {32: Tolerance(0.995, 0.001), 8: Tolerance(0.97, 0.01), 4: Tolerance(0.90, 0.06)}
+TOLERANCES = {
+    32: Tolerance(0.995, 0.001),
+    16: Tolerance(0.995, None),
+    8: Tolerance(0.97, 0.01),
+    4: Tolerance(0.90, 0.06),
+}
 
 
 def agreement(
@@ -43,7 +50,9 @@ def agreement(
     """How an export differs from the run's own model; the value of agreement.json.
 
     The task metrics are accuracy and macro-F1 of the labels that are said with the release's temperature
-    and threshold; a model that says no labels is judged by its perplexity alone.
+    and threshold; a model that says no labels is judged by its next tokens and perplexity alone. A model
+    that is read by a pooled head is judged by its labels, which must agree as the next tokens of another
+    model must: the words that it would write are nobody's, and are only told (their limits are None).
 
     Args:
         own: what the run's own model said. export: the export's answers to the same prompts.
@@ -51,39 +60,64 @@ def agreement(
     """
     limit = TOLERANCES[bits]
     top1, rise = _top1(own, export, seed), _perplexity(own, export, seed)
-    task = _task(own, export, asked, settings, seed)
+    task: list[dict[str, Any]] = []
+    labels = None
+    if own.labels is not None and export.labels is not None:
+        task = task_figures(own.labels, export.labels, asked.truth, asked.groups, settings, seed)
+        labels = label_figures(own.labels, export.labels, settings)
+    pooled = asked.head is not None and labels is not None
+    top1 |= {"least": None if pooled else limit.top1}
+    rise |= {"most": None if pooled else limit.rise}
+    if labels is not None:
+        labels |= {"least": limit.top1 if pooled else None}
+    faults = [*_faults(top1, rise, labels), *lower(task)]
+    return {
+        "schema": AGREEMENT_SCHEMA,
+        "bits": bits,
+        "prompts": len(asked.prompts),
+        "enough_prompts": len(asked.prompts) >= ENOUGH,
+        "top1": top1,
+        "perplexity": rise,
+        "task": task,
+        "labels": labels,
+        "faults": faults,
+        "passed": not faults,
+    }
+
+
+def _faults(top1: dict[str, Any], rise: dict[str, Any], labels: dict[str, Any] | None) -> list[str]:
+    """The figures that are beyond their limits, in words."""
     faults = []
-    if not top1["share"] >= limit.top1:
+    if top1["least"] is not None and not top1["share"] >= top1["least"]:
         faults.append(
             _(
                 "the same likeliest token at {share:.2%} of places; at least {least:.1%} is asked for"
-            ).format(share=top1["share"], least=limit.top1)
+            ).format(share=top1["share"], least=top1["least"])
         )
-    if not rise["rise"] <= limit.rise:
+    if rise["most"] is not None and not rise["rise"] <= rise["most"]:
         faults.append(
             _("perplexity rises by {rise:.2%}; at most {most:.1%} is let through").format(
-                rise=rise["rise"], most=limit.rise
+                rise=rise["rise"], most=rise["most"]
             )
         )
-    faults += [
+    if labels is not None and labels["least"] is not None and not labels["share"] >= labels["least"]:
+        faults.append(
+            _("the run's own label for {share:.2%} of rows; at least {least:.1%} is asked for").format(
+                share=labels["share"], least=labels["least"]
+            )
+        )
+    return faults
+
+
+def lower(task: list[dict[str, Any]]) -> list[str]:
+    """The task metrics that are shown to be lower than the run's own, in words."""
+    return [
         _("{metric} is lower by {loss:.3f} (95 % interval {low:.3f} to {high:.3f})").format(
             metric=line["metric"], loss=-line["difference"], low=line["ci95"][0], high=line["ci95"][1]
         )
         for line in task
         if line["ci95"][1] is not None and line["ci95"][1] < 0
     ]
-    return {
-        "schema": AGREEMENT_SCHEMA,
-        "bits": bits,
-        "prompts": len(asked.prompts),
-        "enough_prompts": len(asked.prompts) >= ENOUGH,
-        "top1": {**top1, "least": limit.top1},
-        "perplexity": {**rise, "most": limit.rise},
-        "task": task,
-        "labels": _labels(own, export, settings),
-        "faults": faults,
-        "passed": not faults,
-    }
 
 
 def require_agreement(found: dict[str, Any], fix: str) -> None:
@@ -148,14 +182,16 @@ def _perplexity(own: Said, export: Said, seed: int) -> dict[str, Any]:
     }
 
 
-def _task(
-    own: Said, export: Said, asked: Asked, settings: InferenceSettings, seed: int
+def task_figures(
+    own: Array, export: Array, truth: Array, groups: Array | None, settings: InferenceSettings, seed: int
 ) -> list[dict[str, Any]]:
-    """Accuracy and macro-F1 of both, and the paired difference, export minus own."""
-    if own.labels is None or export.labels is None:
-        return []
-    before, after = (_decided(labels, settings) for labels in (own.labels, export.labels))
-    truth, width = asked.truth, len(settings.labels)
+    """Accuracy and macro-F1 of both, and the paired difference, export minus own.
+
+    Args:
+        own, export: label logits before the temperature; [rows, labels]. truth: label codes; [rows].
+    """
+    before, after = (_decided(labels, settings) for labels in (own, export))
+    width = len(settings.labels)
     lines = []
     for name in ("accuracy", "macro_f1"):
 
@@ -165,7 +201,7 @@ def _task(
             return macro_f1(truth[rows], said[rows], width)
 
         right = (after == truth, before == truth) if name == "accuracy" else None
-        found = compare_answers(metric, after, before, asked.groups, seed, right)
+        found = compare_answers(metric, after, before, groups, seed, right)
         everything = np.arange(len(truth))
         lines.append(
             {
@@ -173,7 +209,7 @@ def _task(
                 "own": metric(before, everything),
                 "export": metric(after, everything),
                 "n": len(truth),
-                "groups": group_count(asked.groups),
+                "groups": group_count(groups),
                 "difference": found.difference,
                 "ci95": [_number(found.interval.low), _number(found.interval.high)],
                 "method": found.interval.method,
@@ -184,16 +220,19 @@ def _task(
     return lines
 
 
-def _labels(own: Said, export: Said, settings: InferenceSettings) -> dict[str, Any] | None:
-    """How often both say the same label, and the largest difference of a probability."""
-    if own.labels is None or export.labels is None:
-        return None
-    before, after = (softmax(labels, settings.temperature) for labels in (own.labels, export.labels))
+def label_figures(own: Array, export: Array, settings: InferenceSettings) -> dict[str, Any]:
+    """How often both say the same label, and the largest difference of a probability.
+
+    Args:
+        own, export: label logits before the temperature; [rows, labels].
+    """
+    before, after = (softmax(labels, settings.temperature) for labels in (own, export))
     same = int((decide(settings, before) == decide(settings, after)).sum())
     interval = wilson(same, len(before))
     return {
         "agreeing": same,
         "n": len(before),
+        "share": same / max(1, len(before)),
         "ci95": [interval.low, interval.high],
         "largest_probability_difference": float(np.abs(before - after).max()),
     }

@@ -18,4 +18,4 @@ def endpoint(run: Run, folder: Path, bits: int | None, say: Callable[[str], None
         AfinaError: when the merge or the handler differs from the run's own model.
     """
     with atomic_folder(folder) as temporary:
-        return write_served(run, temporary, bits, say, ("handler.py",))
+        return write_served(run, temporary, "endpoint", bits, say, ("handler.py",))

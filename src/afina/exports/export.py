@@ -11,7 +11,7 @@ from afina.errors import AfinaError, StorageError
 from afina.exports.adapter import adapter
 from afina.exports.endpoint import endpoint
 from afina.exports.gguf import gguf
-from afina.exports.manifest import add_manifest
+from afina.exports.manifest import has_manifest, write_export_manifest
 from afina.exports.merged import merged
 from afina.exports.onnx import DEFAULT_BITS, onnx
 from afina.exports.ray import ray
@@ -96,7 +96,8 @@ def export(
     folder = run.path(f"exports/{place}") if out is None else out
     _require_free(folder, release, overwrite)
     figures = KINDS[to].make(run, folder, bits, say)
-    add_manifest(run, folder, to, bits)
+    if not has_manifest(folder):
+        write_export_manifest(run, folder, to, bits)
     if out is None:
         run.publish()
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())

@@ -14,20 +14,18 @@ from typing import Any
 
 import numpy as np
 
-from afina.exports.agreement import compare, prompts_of, states_of
-from afina.exports.fixtures import parents_of, write_export_manifest, write_prompt_files
+from afina.exports.asked import TorchReader, ask
+from afina.exports.check import agreement, require_agreement
 from afina.exports.gguf_writer import write_gguf
 from afina.exports.merge import merged_model
 from afina.exports.modelfile import modelfile
-from afina.exports.quality import label_figures, labelled_rows, model_figures, require_near
-from afina.exports.reference import own_states
-from afina.inference.engine import Engine
-from afina.inference.label_likelihood import label_logits
-from afina.inference.pooled import load_head
+from afina.exports.own import ask_own
+from afina.exports.prompt_fixtures import is_pooled, write_prompt_files
 from afina.inference.settings import write_settings
 from afina.language import _
 from afina.runs.files import atomic_folder, write_json, write_text
 from afina.runs.folder import Run
+from afina.runs.signals import StopSignal
 
 GGUF_SCHEMA = "afina/gguf/1"
 FILE = "model.gguf"
@@ -43,71 +41,49 @@ def gguf(run: Run, folder: Path, bits: int | None, say: Callable[[str], None]) -
         AfinaError: when what was read back is further from the run's own model than its bits explain.
         BaseModelError: for a tokenizer or a rope that llama.cpp does not have.
     """
-    recipe, release = run.recipe(), run.path("release")
-    bits = bits or 16
-    say(_("asking the run's own model, to compare with"))
-    engine = Engine(release, say)
+    release, bits = run.path("release"), bits or 16
+    own = ask_own(run, say)
+    engine, said, reference = own.engine, own.said, own.reference
     settings, tokens = engine.settings, engine.tokens
-    prompts = prompts_of(run, recipe, engine)
-    texts, labels = labelled_rows(run)
-    pooled = settings.head is not None and settings.head["kind"] == "pooled"
-    head = load_head(release / "head.safetensors") if pooled else None
-    asks = settings.kind == "classify" and head is None
-    own_logits = engine.ask_labels(texts) if asks else None
-    own = own_states(engine, prompts) if settings.bits == 16 else None
-    with engine.base_only():
-        base = states_of(engine.model, prompts, tokens.pad)
-    with atomic_folder(folder) as temporary:
+    with atomic_folder(folder) as temporary, StopSignal() as stop:
         write_prompt_files(temporary, engine)
         say(_("merging in fp32, writing the GGUF file"))
         plain = merged_model(engine.model, settings.precision, 32)
-        if own is None:  # a base of 4 or 8 bits: its numbers, dequantised, are the run's own weights
-            own = states_of(plain, prompts, tokens.pad)
+        engine.model = None
+        if settings.bits != 16:  # of 4 or 8 bits: its numbers, dequantised, are the run's own weights
+            exact = ask(TorchReader(plain), own.asked, stop.check)
+            said = exact if is_pooled(settings) else replace(exact, labels=said.labels)
+            reference = {"computed_in": "fp32", "own_rounding": None}
         wrote = write_gguf(temporary / FILE, plain, tokens, settings, KINDS[bits], run.name)
         del plain
         gc.collect()
         say(_("reading the GGUF file back and asking it the same"))
-        again = read_back(temporary / FILE)
-        other = states_of(again, prompts, tokens.pad)
+        other = ask(TorchReader(read_back(temporary / FILE)), own.asked, stop.check)
+        found = agreement(said, other, own.asked, settings, run.recipe().seed, bits)
+        require_agreement(found, _finer(bits))
         figures: dict[str, Any] = {
+            **found,
             "schema": GGUF_SCHEMA,
             "run": run.title,
             "base": settings.base,
-            "bits": bits,
             "kind": KINDS[bits],
             **wrote,
             "read_by": f"transformers {version('transformers')}",
-            "compared_in": "fp32",
-            **model_figures(own, other, prompts, recipe.seed),
-            "adapter_effect": compare(own, base, recipe.seed).relative,
+            "reference": reference,
         }
-        if head is not None:
-            own_logits = head.logits(own.means())
-        if own_logits is not None:
-            given = head.logits(other.means()) if head else _ask(engine, again, texts)
-            figures["labels"] = label_figures(engine, labels, own_logits, given, recipe.seed)
-        require_near(figures, bits, _finer(bits), pooled)
         served = replace(settings, adapters=[], weights=None, precision="fp32", bits=16)
         write_settings(temporary / "inference.json", served)
-        if head is not None:
+        if is_pooled(settings):
             shutil.copy(release / "head.safetensors", temporary / "head.safetensors")
             shutil.copy(_EXAMPLES / "classify_gguf.py", temporary / "classify.py")
         else:
             write_text(temporary / "Modelfile", modelfile(settings, tokens, FILE))
         write_json(temporary / "gguf.json", figures)
-        write_export_manifest(temporary, run.name, parents_of(release, run.title))
     return figures
 
 
 def _finer(bits: int) -> str:
     return _("use --bits {bits}").format(bits=2 * bits) if bits < 16 else _("use --to merged")
-
-
-def _ask(engine: Engine, model: Any, texts: list[str]) -> np.ndarray[Any, np.dtype[Any]]:
-    """Label logits of another model by the run's own question; [texts, labels]."""
-    limit = engine.settings.max_length
-    masked = engine.masked(texts)
-    return label_logits(model, engine.tokens, engine.question, masked, limit, 4096)
 
 
 def read_back(path: Path) -> Any:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from afina.errors import BaseModelError
-from afina.exports.fixtures import frozen_template
+from afina.exports.template import frozen_template
 from afina.inference.settings import InferenceSettings
 from afina.language import _
 from afina.models.tokenizer import Tokens

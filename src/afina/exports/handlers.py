@@ -14,14 +14,11 @@ from typing import Any
 import numpy as np
 
 from afina.errors import AfinaError
-from afina.exports.fixtures import (
-    parents_of,
-    prompt_fixtures,
-    write_export_manifest,
-    write_prompt_files,
-)
+from afina.exports.asked import asked_of
+from afina.exports.check import label_figures, lower, task_figures
+from afina.exports.manifest import write_export_manifest
 from afina.exports.merged import merged
-from afina.exports.quality import label_figures, labelled_rows, require_no_worse
+from afina.exports.prompt_fixtures import unequal, write_prompt_files
 from afina.inference.engine import Engine
 from afina.language import _
 from afina.runs.files import write_json, write_text
@@ -37,6 +34,7 @@ HANDLER_SCHEMA = "afina/handler/1"
 def write_served(
     run: Run,
     folder: Path,
+    to: str,
     bits: int | None,
     say: Callable[[str], None],
     code: tuple[str, ...],
@@ -45,29 +43,29 @@ def write_served(
     """Writes the merged model into `folder` with the code that serves it, and compares what it answers.
 
     Args:
-        code: files of `served/`, beside released_model.py. add: writes more files into the folder.
+        to: the kind of export. code: files of `served/`, beside released_model.py. add: writes more
+            files into the folder.
     Returns:
         The figures: those of the merge, and of the handler's answers.
     Raises:
         AfinaError: when the served model reads other token ids than training, or says other labels.
     """
-    release = run.path("release")
     staged = folder / "merged"
     figures = merged(run, staged, bits, say)
     for path in sorted(staged.iterdir()):
         path.rename(folder / path.name)
     staged.rmdir()
-    engine = Engine(release, say)
-    write_prompt_files(folder, engine)
+    engine = Engine(run.path("release"), say)
+    fixtures = write_prompt_files(folder, engine)
     for name in ("released_model.py", *code):
         shutil.copy(SERVED / name, folder / name)
     write_text(folder / "requirements.txt", requirements(engine.settings.personal))
     add(folder)
-    write_export_manifest(folder, run.name, parents_of(release, run.title))
+    write_export_manifest(run, folder, to, bits)  # the handler compares its files before it loads
     say(_("asking the exported handler the same"))
-    figures = {**figures, "schema": HANDLER_SCHEMA, **_answers(run, engine, folder)}
+    figures = {**figures, "schema": HANDLER_SCHEMA, **_answers(run, engine, fixtures, folder)}
     write_json(folder / "handler.json", figures)
-    write_export_manifest(folder, run.name, parents_of(release, run.title))
+    write_export_manifest(run, folder, to, bits)
     return figures
 
 
@@ -88,51 +86,56 @@ def released_module() -> ModuleType:
     return module
 
 
-def _answers(run: Run, engine: Engine, folder: Path) -> dict[str, Any]:
+def _answers(run: Run, engine: Engine, fixtures: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Token ids and labels of the handler's model against the run's own."""
     served = released_module().ReleasedModel(folder)
-    require_equal_ids(served, prompt_fixtures(engine))
+    require_equal_ids(served, fixtures)
     if engine.settings.kind != "classify":
         return {"fixtures_equal": True}
-    texts, labels = labelled_rows(run)
-    own, other = engine.logits(texts), np.asarray(served.logits(texts))
-    found = label_figures(engine, labels, own, other, run.recipe().seed)
-    precision = (
-        "fp32" if {engine.settings.precision, served.settings["precision"]} == {"fp32"} else "bf16"
-    )
-    share = found["agreeing"] / found["rows"]
+    recipe, settings = run.recipe(), engine.settings
+    asked = asked_of(run, recipe, engine)
+    own, other = engine.logits(asked.texts), np.asarray(served.logits(asked.texts))
+    labels = label_figures(own, other, settings)
+    task = task_figures(own, other, asked.truth, asked.groups, settings, recipe.seed)
+    precision = "fp32" if {settings.precision, served.settings["precision"]} == {"fp32"} else "bf16"
     fix = _("keep fp32 numbers with --bits 32")
-    if share < LEAST_SAME_LABELS[precision]:
+    if labels["share"] < LEAST_SAME_LABELS[precision]:
         raise AfinaError(
             _(
                 "the exported handler says the run's own label for {share:.1%} of {rows} rows only: "
                 "nothing was kept"
-            ).format(share=share, rows=found["rows"]),
+            ).format(share=labels["share"], rows=labels["n"]),
             fix=fix,
         )
-    require_no_worse(found, fix)
-    return {"fixtures_equal": True, "served_labels": found}
+    if faults := lower(task):
+        raise AfinaError(
+            _("the exported handler is worse, so nothing was kept: {faults}").format(
+                faults="; ".join(faults)
+            ),
+            fix=fix,
+        )
+    return {"fixtures_equal": True, "served_labels": labels, "served_task": task}
 
 
 def require_equal_ids(served: Any, fixtures: dict[str, Any]) -> None:
     """Refuses a handler whose token ids are not those of training."""
     pooled = served._head is not None
-    for one in fixtures["texts"]:
-        found = served.encode_text(one["text"]) if pooled else served.prompt_ids(one["text"])
-        require_ids(found, one["ids"])
-    for one in fixtures["conversations"]:
-        require_ids(served.chat_ids(one["messages"]), one["ids"])
+    wrong = unequal(fixtures, served.encode_text if pooled else served.prompt_ids, served.chat_ids)
+    require_none_unequal(wrong, len(fixtures[fixtures["reads"]]))
 
 
-def require_ids(found: list[int], wanted: list[int]) -> None:
-    """Refuses token ids that are not those of training."""
-    if found == wanted:
+def require_none_unequal(wrong: list[str], count: int) -> None:
+    """Refuses a tokenizer or a template that gives other token ids than training did.
+
+    Args:
+        wrong: the prompts with other ids. count: of all that were compared.
+    """
+    if not wrong:
         return
-    place = next((i for i, (a, b) in enumerate(zip(found, wanted, strict=False)) if a != b), -1)
     raise AfinaError(
         _(
-            "the exported tokenizer gives other token ids than training did (from place {place}): "
-            "nothing was kept"
-        ).format(place=place),
+            "the exported tokenizer gives other token ids than training did to {count} of {all} "
+            "prompts, so nothing was kept; the first: {first!r}"
+        ).format(count=len(wrong), all=count, first=wrong[0][:80]),
         fix=_("report this with the base model's name"),
     )

@@ -12,14 +12,15 @@ from afina.trust.code_version import code_version, package_versions
 from afina.trust.manifest import MANIFEST, manifest_sha256, write_manifest
 
 
-def add_manifest(run: Run, folder: Path, to: str, bits: int | None) -> None:
-    """Writes manifest.json into an export that has none: a copy of a release has that of the release.
+def write_export_manifest(run: Run, folder: Path, to: str, bits: int | None) -> None:
+    """Writes manifest.json over all that is in an export now, in place of one that is there.
+
+    `export` calls it last of all; a kind whose own code compares the hashes when it loads calls it
+    before that code is tried, and again where files came later.
 
     Raises:
         StorageError: for a link in the folder, or anything else that is no plain file.
     """
-    if (folder / MANIFEST).exists():
-        return
     release, recipe = run.path("release"), run.recipe()
     parents: dict[str, Any] = {
         "release_manifest_sha256": manifest_sha256(release) if current_manifest(release) else None,
@@ -38,3 +39,8 @@ def add_manifest(run: Run, folder: Path, to: str, bits: int | None) -> None:
             "packages": package_versions(),
         },
     )
+
+
+def has_manifest(folder: Path) -> bool:
+    """Whether an export has its manifest already: a copy of a release has the release's."""
+    return (folder / MANIFEST).exists()

@@ -12,7 +12,8 @@ from typing import Any
 import yaml
 
 from afina.errors import AfinaError
-from afina.exports.agreement import ENOUGH, Agreement, compare, prompts_of, states_of
+from afina.exports.agreement import Agreement, compare, states_of
+from afina.exports.asked import ENOUGH, prompts_of
 from afina.exports.merge import merged_model
 from afina.exports.own import widen
 from afina.inference.engine import Engine

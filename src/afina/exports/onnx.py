@@ -19,7 +19,7 @@ from afina.exports.merge import merged_model
 from afina.exports.onnx_card import onnx_card
 from afina.exports.onnx_model import WAYS, OnnxReader, build, require_onnx, weight_bytes_read
 from afina.exports.own import Own, ask_own
-from afina.exports.prompt_fixtures import prompt_fixtures, reads, unequal
+from afina.exports.prompt_fixtures import is_pooled, unequal, write_prompt_files
 from afina.inference.settings import InferenceSettings, write_settings
 from afina.language import _
 from afina.models.full import save_model
@@ -70,9 +70,8 @@ def onnx_of(
             say(_("building the ONNX model at {bits} bits").format(bits=bits))
             build(plain, temporary, bits, options)
             _beside(run, settings, tokens, temporary, release)
-            fixtures = prompt_fixtures(tokens, settings)
-            write_json(temporary / "prompts.json", fixtures)
-            _require_equal_ids(fixtures, temporary, tokens)
+            fixtures = write_prompt_files(temporary, own.engine)
+            _require_equal_ids(fixtures, temporary, tokens, settings)
             say(_("asking the ONNX model the same"))
             with StopSignal() as stop:
                 said = ask(OnnxReader(temporary), own.asked, stop.check)
@@ -124,21 +123,21 @@ def release_sha256(release: Path) -> str:
 
 
 def _beside(run: Run, settings: InferenceSettings, tokens: Tokens, folder: Path, release: Path) -> None:
-    """Head, settings, template with its frozen date, generation settings, card and example."""
-    if settings.head is not None and settings.head["kind"] == "pooled":
+    """Head, settings, generation settings, card and example."""
+    if settings.head is not None and is_pooled(settings):
         shutil.copy(release / settings.head["path"], folder / settings.head["path"])
     write_settings(
         folder / "inference.json",
         replace(settings, adapters=[], weights="model.onnx", precision="fp32", bits=16),
     )
-    write_text(folder / "chat_template.jinja", with_date(settings))
     config = read_json(folder / "genai_config.json")
     config["search"].update(search_settings(settings, config["model"]["context_length"]))
     config["model"]["eos_token_id"] = settings.generation.get("eos_token_ids", sorted(tokens.ends))
     config["model"]["pad_token_id"] = tokens.pad
     write_text(folder / "genai_config.json", json.dumps(config, indent=4) + "\n")
-    pooled = reads(settings) == "texts" and settings.kind == "classify"
-    example = "pooled" if pooled else "tokens" if settings.kind == "classify" else "generate"
+    example = (
+        "pooled" if is_pooled(settings) else "tokens" if settings.kind == "classify" else "generate"
+    )
     shutil.copy(_EDGE / f"{example}.py", folder / "edge.py")
     write_text(folder / "README.md", onnx_card(run, settings))
 
@@ -157,15 +156,14 @@ def search_settings(settings: InferenceSettings, context: int) -> dict[str, Any]
     return found
 
 
-def with_date(settings: InferenceSettings) -> str:
-    """The template with the frozen date in it, for runtimes that give it none."""
-    if "date_string" not in settings.template:
-        return settings.template
-    return f"{{%- set date_string = {json.dumps(settings.date)} -%}}{settings.template}"
+def _require_equal_ids(
+    fixtures: dict[str, Any], folder: Path, tokens: Tokens, settings: InferenceSettings
+) -> None:
+    """Refuses an export whose own tokenizer or template finds other ids than training had.
 
-
-def _require_equal_ids(fixtures: dict[str, Any], folder: Path, tokens: Tokens) -> None:
-    """Refuses an export whose own tokenizer or template finds other ids than training had."""
+    A control token that is spelt out in a text is left out of the comparison: onnxruntime-genai reads it
+    as the token that it spells, which docs/onnx.md warns of.
+    """
     import onnxruntime_genai as genai
 
     # A tokenizer alone takes no weights: the configuration is enough for it.
@@ -177,9 +175,11 @@ def _require_equal_ids(fixtures: dict[str, Any], folder: Path, tokens: Tokens) -
     def conversation(messages: list[dict[str, str]]) -> list[int]:
         return ids(tokenizer.apply_chat_template(json.dumps(messages), add_generation_prompt=True))
 
-    wrong = unequal(
-        fixtures, lambda text: ids(text)[: max(1, len(fixtures_ids(fixtures, text)))], conversation
-    )
+    def bare(text: str) -> list[int]:
+        found = ids(text)
+        return found[: settings.max_length] or [tokens.pad] if is_pooled(settings) else found
+
+    wrong = unequal(fixtures, bare, conversation, controls=False)
     if wrong:
         raise AfinaError(
             _(
@@ -188,8 +188,3 @@ def _require_equal_ids(fixtures: dict[str, Any], folder: Path, tokens: Tokens) -
             ).format(count=len(wrong), all=len(fixtures[fixtures["reads"]]), first=wrong[0][:80]),
             fix=_("use --to merged, with transformers' own tokenizer"),
         )
-
-
-def fixtures_ids(fixtures: dict[str, Any], text: str) -> list[int]:
-    """The ids of one bare text."""
-    return next(list(item["ids"]) for item in fixtures["texts"] if item["text"] == text)

@@ -24,7 +24,8 @@ class Own:
 
     Attributes:
         engine: the released model, its adapter on it; in fp32 where it was widened.
-        said: next tokens and losses of the reference, labels as the run's own model says them.
+        said: next tokens and losses of the reference; labels as the run's own model says them, those of
+            a pooled head, by which an export is judged, by the reference's mean states.
         reference: {"computed_in": …, "own_rounding": share of places or None}. A model that computes in
             bf16 is compared by the same weights computed in fp32, since bf16 rounds its own likeliest
             token away at some places; `own_rounding` is the share at which it agrees with itself.
@@ -47,7 +48,7 @@ def ask_own(run: Run, say: Callable[[str], None], most: int = PROMPTS) -> Own:
         if widen(engine):
             exact = ask(TorchReader(engine.model), asked, stop.check)
             reference = {"computed_in": "fp32", "own_rounding": top1_share(said, exact)}
-            said = replace(exact, labels=said.labels)
+            said = exact if asked.head is not None else replace(exact, labels=said.labels)
     return Own(engine, asked, said, reference)
 
 

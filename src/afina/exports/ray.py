@@ -41,7 +41,7 @@ def ray(run: Run, folder: Path, bits: int | None, say: Callable[[str], None]) ->
             for name, value in serving(run.name, settings, inside).items():
                 write_text(inside / name, yaml.safe_dump(value, sort_keys=False, allow_unicode=True))
 
-        return write_served(run, temporary, bits, say, code, add)
+        return write_served(run, temporary, "ray", bits, say, code, add)
 
 
 def _by_vllm(name: str, settings: InferenceSettings, folder: Path) -> dict[str, Any]:

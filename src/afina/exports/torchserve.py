@@ -23,7 +23,7 @@ HANDLER = "torchserve_handler.py"
 # A zip file's oldest possible time: the same run gives the same bytes.
 _TIME = (1980, 1, 1, 0, 0, 0)
 # Beside the archive too: what a person or Afina reads without opening it.
-_BESIDE = ("inference.json", "fixtures.json", "handler.json", "requirements.txt")
+_BESIDE = ("inference.json", "prompts.json", "handler.json", "requirements.txt")
 
 
 def torchserve(run: Run, folder: Path, bits: int | None, say: Callable[[str], None]) -> dict[str, Any]:
@@ -36,7 +36,7 @@ def torchserve(run: Run, folder: Path, bits: int | None, say: Callable[[str], No
     with atomic_folder(folder) as temporary:
         inside = temporary / "inside"
         inside.mkdir()
-        figures = write_served(run, inside, bits, say, (HANDLER,))
+        figures = write_served(run, inside, "torchserve", bits, say, (HANDLER,))
         store = temporary / "model-store"
         store.mkdir()
         write_archive(store / f"{name}.mar", inside, name)

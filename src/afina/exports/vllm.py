@@ -9,25 +9,20 @@ from typing import Any
 
 import yaml
 
-from afina.exports.agreement import compare, prompts_of, states_of
-from afina.exports.fixtures import (
-    generation_of,
-    parents_of,
-    prompt_fixtures,
-    write_export_manifest,
-    write_prompt_files,
-)
-from afina.exports.handlers import require_ids
+from afina.exports.asked import TorchReader, ask
+from afina.exports.check import agreement, require_agreement
+from afina.exports.handlers import require_none_unequal
 from afina.exports.merged import merged
-from afina.exports.quality import model_figures, require_near
-from afina.exports.reference import own_states
+from afina.exports.own import Own, ask_own
+from afina.exports.prompt_fixtures import is_pooled, unequal, write_prompt_files
 from afina.inference.engine import Engine
 from afina.inference.settings import InferenceSettings, read_settings, write_settings
 from afina.language import _
 from afina.models.base import find_base
-from afina.models.tokenizer import load_tokens
+from afina.models.tokenizer import Tokens, load_tokens
 from afina.runs.files import atomic_folder, read_json, write_json, write_text
 from afina.runs.folder import Run
+from afina.runs.signals import StopSignal
 
 VLLM_SCHEMA = "afina/vllm/1"
 VERSION = "0.33.0"  # of vLLM, whose argument names tests/exports/vllm_arguments.txt holds
@@ -54,10 +49,11 @@ def vllm(run: Run, folder: Path, bits: int | None, say: Callable[[str], None]) -
             figures = merged(run, temporary / "model", bits, say)
             engine = Engine(release, say)
         else:
-            engine = Engine(release, say)
-            figures = _base_and_adapter(run, engine, temporary, say)
+            own = ask_own(run, say)
+            engine = own.engine
+            figures = _base_and_adapter(run, own, temporary, say)
         write_settings(temporary / "inference.json", settings)
-        write_prompt_files(temporary, engine)
+        fixtures = write_prompt_files(temporary, engine)
         write_json(temporary / "generation_config.json", generation_of(settings, engine.tokens))
         arguments = serve_arguments(
             run.name, settings, rank, engine.model.config.max_position_embeddings
@@ -67,24 +63,20 @@ def vllm(run: Run, folder: Path, bits: int | None, say: Callable[[str], None]) -
         )
         write_text(temporary / "serve.sh", "#!/bin/sh\ncd \"$(dirname \"$0\")\" || exit 1\n"
                    "exec vllm serve --config vllm.yaml \"$@\"\n")  # fmt: skip
-        if _is_pooled(settings):
+        if is_pooled(settings):
             shutil.copy(release / "head.safetensors", temporary / "head.safetensors")
             shutil.copy(Path(__file__).parent / "served/classify_vllm.py", temporary / "classify.py")
-        require_equal_chat(temporary, engine)
+        require_equal_chat(temporary, fixtures, engine.tokens)
         figures = {**figures, "schema": VLLM_SCHEMA, "vllm": VERSION, "adapter_rank": rank}
+        figures["served_model_name"] = run.name
         write_json(temporary / "vllm.json", figures)
-        write_export_manifest(temporary, run.name, parents_of(release, run.title))
     return figures
-
-
-def _is_pooled(settings: InferenceSettings) -> bool:
-    return settings.head is not None and settings.head["kind"] == "pooled"
 
 
 def adapter_rank(release: Path, settings: InferenceSettings) -> int | None:
     """The rank of an adapter that vLLM can load beside its base; None when a merged model is needed."""
     one_whole = len(settings.adapters) == 1 and settings.adapters[0]["weight"] == 1
-    if not one_whole or _is_pooled(settings) or settings.bits != 16:
+    if not one_whole or is_pooled(settings) or settings.bits != 16:
         return None
     config = read_json(release / settings.adapters[0]["path"] / "adapter_config.json")
     rank = int(config["r"])
@@ -93,31 +85,25 @@ def adapter_rank(release: Path, settings: InferenceSettings) -> int | None:
     return rank
 
 
-def _base_and_adapter(
-    run: Run, engine: Engine, folder: Path, say: Callable[[str], None]
-) -> dict[str, Any]:
+def _base_and_adapter(run: Run, own: Own, folder: Path, say: Callable[[str], None]) -> dict[str, Any]:
     """Copies base and adapter, loads both with plain transformers and PEFT, compares."""
     import torch
     from peft import PeftModel
     from transformers import AutoModelForCausalLM
 
-    recipe, release, settings = run.recipe(), run.path("release"), engine.settings
+    release, settings = run.path("release"), own.engine.settings
     base = find_base(settings.base["model"], settings.base["revision"], say).folder
     shutil.copytree(base, folder / "base", ignore=_only_the_model)
     shutil.copytree(release / settings.adapters[0]["path"], folder / "adapter")
-    prompts = prompts_of(run, recipe, engine)
-    say(_("asking the run's own model, to compare with"))
-    own = own_states(engine, prompts)
     say(_("loading base and adapter with plain PEFT and asking it the same"))
     dtype = torch.bfloat16 if settings.precision == "bf16" else torch.float32
     plain = AutoModelForCausalLM.from_pretrained(folder / "base", dtype=dtype, local_files_only=True)
     both: Any = PeftModel.from_pretrained(plain, str(folder / "adapter")).eval().float()
-    figures = model_figures(own, states_of(both, prompts, engine.tokens.pad), prompts, recipe.seed)
-    with engine.base_only():
-        base_states = states_of(engine.model, prompts, engine.tokens.pad)
-    figures["adapter_effect"] = compare(own, base_states, recipe.seed).relative
-    require_near(figures, 16, _("use --to merged"))
-    return {"run": run.title, "base": settings.base, "compared_in": "fp32", **figures}
+    with StopSignal() as stop:
+        other = ask(TorchReader(both), own.asked, stop.check)
+    figures = agreement(own.said, other, own.asked, settings, run.recipe().seed, 16)
+    require_agreement(figures, _("use --to merged"))
+    return {"run": run.title, "base": settings.base, **figures, "reference": own.reference}
 
 
 def _only_the_model(_folder: str, names: list[str]) -> set[str]:
@@ -144,7 +130,7 @@ def serve_arguments(
         "chat-template": "chat_template.jinja",
         "disable-uvicorn-access-log": True,
     }
-    if _is_pooled(settings):
+    if is_pooled(settings):
         # The mean of the last layer's states, not normalised: classify.py puts the head on it.
         pooler: dict[str, Any] = {"seq_pooling_type": "MEAN", "use_activation": False}
         return {**arguments, "runner": "pooling", "convert": "embed", "pooler-config": pooler}
@@ -162,20 +148,36 @@ def serve_arguments(
     return arguments
 
 
-def require_equal_chat(folder: Path, engine: Engine) -> None:
+def generation_of(settings: InferenceSettings, tokens: Tokens) -> dict[str, Any]:
+    """generation_config.json: what transformers, vLLM and others take as defaults."""
+    warm = settings.generation["temperature"] > 0
+    value = {
+        "bos_token_id": tokens.bos,
+        "eos_token_id": settings.generation["eos_token_ids"],
+        "pad_token_id": settings.generation["pad_token_id"],
+        "max_new_tokens": settings.generation["max_new_tokens"],
+        "do_sample": warm,
+    }
+    return {**value, "temperature": settings.generation["temperature"]} if warm else value
+
+
+def require_equal_chat(folder: Path, fixtures: dict[str, Any], tokens: Tokens) -> None:
     """Reads tokenizer and template as vLLM does, and refuses other ids than those of training.
 
     A control token that is spelt out in a text is left out of the comparison: vLLM reads it as the token
-    that it spells, which docs/handlers.md warns of.
+    that it spells, which docs/handlers.md warns of. Bare texts are read by classify.py, not by vLLM.
     """
+    if fixtures["reads"] == "texts":
+        return
     place = folder / ("model" if (folder / "model").is_dir() else "base")
     template = (folder / "chat_template.jinja").read_text(encoding="utf-8")
     own = load_tokens(place).tokenizer
-    controls = engine.tokens.controls
-    for one in prompt_fixtures(engine)["conversations"]:
-        if any(control in turn["content"] for turn in one["messages"] for control in controls):
-            continue
+
+    def ids(messages: list[dict[str, str]]) -> list[int]:
         text = own.apply_chat_template(
-            one["messages"], tokenize=False, chat_template=template, add_generation_prompt=True
+            messages, tokenize=False, chat_template=template, add_generation_prompt=True
         )
-        require_ids(list(own(text, add_special_tokens=False)["input_ids"]), one["ids"])
+        return list(own(text, add_special_tokens=False)["input_ids"])
+
+    wrong = unequal(fixtures, tokens.encode, ids, controls=False)
+    require_none_unequal(wrong, len(fixtures["conversations"]))

@@ -30,8 +30,10 @@ Tokenize = Callable[[str], list[int]]
 
 def verify(folder: Path) -> None:
     """Stops when a file is not the one that was exported."""
-    files = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["files"]
-    for name, entry in files.items():
+    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    if manifest["schema"] != "afina/manifest/1":
+        raise SystemExit("manifest.json is not one that Afina wrote")
+    for name, entry in manifest["files"].items():
         with (folder / name).open("rb") as file:
             if hashlib.file_digest(file, "sha256").hexdigest() != entry["sha256"]:
                 raise SystemExit(f"{name} was changed or damaged: copy the export again")

@@ -24,8 +24,10 @@ HERE = Path(__file__).resolve().parent
 
 def verify(folder: Path) -> None:
     """Stops when a file is not the one that was exported."""
-    files = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["files"]
-    for name, entry in files.items():
+    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    if manifest["schema"] != "afina/manifest/1":
+        raise SystemExit("manifest.json is not one that Afina wrote")
+    for name, entry in manifest["files"].items():
         with (folder / name).open("rb") as file:
             if hashlib.file_digest(file, "sha256").hexdigest() != entry["sha256"]:
                 raise SystemExit(f"{name} was changed or damaged: copy the export again")
@@ -44,20 +46,18 @@ class Classifier:
         self.tokenizer = Tokenizer.from_file(str(folder / "model" / "tokenizer.json"))
         self.tokenizer.no_truncation()
         self.tokenizer.encode_special_tokens = True  # one that is spelt out in a text is plain text
-        self.name = str(json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["name"])
+        note = json.loads((folder / "vllm.json").read_text(encoding="utf-8"))
+        self.name = str(note["served_model_name"])
         self.server = server.rstrip("/")
-        fixtures = json.loads((folder / "fixtures.json").read_text(encoding="utf-8"))
-        empty = next(one["ids"] for one in fixtures["texts"] if not one["text"])
-        # The ids of an empty text: the begin token where this model has one, else padding.
-        self.empty: list[int] = empty
-        self.begins = empty != [self.settings["generation"]["pad_token_id"]]
+        # What this model's texts begin with, if with anything.
+        self.bos: int | None = json.loads((folder / "prompts.json").read_text(encoding="utf-8"))["bos"]
 
     def encode(self, text: str) -> list[int]:
         """Token ids as in training, cut at their end."""
         ids = list(self.tokenizer.encode(text, add_special_tokens=False).ids)
-        if self.begins:
-            ids = [*self.empty, *ids]
-        return ids[: self.settings["max_length"]] or self.empty
+        if self.bos is not None and ids[:1] != [self.bos]:
+            ids = [self.bos, *ids]
+        return ids[: self.settings["max_length"]] or [self.settings["generation"]["pad_token_id"]]
 
     def logits(self, texts: list[str]) -> Any:
         """Label logits before the temperature; [texts, labels]."""

@@ -15,6 +15,7 @@ from typing import Any
 
 TOKEN_BUDGET = 4096  # padded tokens of one forward pass
 MOST_INPUTS = 256
+MANIFEST_SCHEMA = "afina/manifest/1"
 # What transformers or Python would read if it lay beside the listed files.
 _READ = (".safetensors", ".bin", ".pt", ".pth", ".pkl", ".json", ".jinja", ".py", ".model")
 _PARAMETERS = {
@@ -44,10 +45,13 @@ def verify(folder: Path) -> None:
     if wanted and not hmac.compare_digest(_sha256(manifest), wanted.strip().lower()):
         raise NotIntact("manifest.json is not the one that AFINA_MANIFEST_SHA256 names")
     try:
-        files = json.loads(manifest.read_text(encoding="utf-8"))["files"]
-        hashes = {str(name): str(entry["sha256"]) for name, entry in files.items()}
+        value = json.loads(manifest.read_text(encoding="utf-8"))
+        known = value["schema"] == MANIFEST_SCHEMA
+        hashes = {str(name): str(entry["sha256"]) for name, entry in value["files"].items()}
     except (ValueError, KeyError, TypeError, AttributeError):
         raise NotIntact("manifest.json is damaged") from None
+    if not known:
+        raise NotIntact("manifest.json is damaged, or not one that Afina wrote")
     for name, digest in hashes.items():
         path = folder / name
         if not path.is_file() or not hmac.compare_digest(_sha256(path), digest):
