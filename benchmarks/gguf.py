@@ -3,7 +3,7 @@
 Needs llama-cpp-python, which no wheel exists of (it compiles for minutes). One line of
 `benchmarks/results/gguf.jsonl` for each number of bits.
 
-    python -m benchmarks.gguf RUN [--bits 16 8 4] [--folder FOLDER]
+    python -m benchmarks.gguf RUN [--bits 16 8 4] [--folder FOLDER] [--threads 1]
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import numpy as np
 RESULTS = Path(__file__).parent / "results"
 
 
-def by_head(folder: Path, run: Any) -> dict[str, Any]:
+def by_head(folder: Path, run: Any, threads: int | None) -> dict[str, Any]:
     """The example beside the file, on the run's own rows."""
     from afina.exports.asked import asked_of
     from afina.inference.engine import Engine
@@ -35,7 +35,7 @@ def by_head(folder: Path, run: Any) -> dict[str, Any]:
     example.verify(folder)
     settings = json.loads((folder / "inference.json").read_text())
     classifier = example.Classifier(
-        folder, *example.in_process(folder / "model.gguf", settings["max_length"])
+        folder, *example.in_process(folder / "model.gguf", settings["max_length"], threads)
     )
     fixtures = json.loads((folder / "prompts.json").read_text())["texts"]
     equal = sum(classifier.encode(one["text"]) == one["ids"] for one in fixtures)
@@ -59,7 +59,7 @@ def by_head(folder: Path, run: Any) -> dict[str, Any]:
     }
 
 
-def by_tokens(folder: Path, run: Any) -> dict[str, Any]:
+def by_tokens(folder: Path, run: Any, threads: int | None) -> dict[str, Any]:
     """llama.cpp's likeliest next tokens against the run's own, given what the rows say."""
     import llama_cpp
 
@@ -68,7 +68,13 @@ def by_tokens(folder: Path, run: Any) -> dict[str, Any]:
     own = ask_own(run, print)
     engine = own.engine
     model = llama_cpp.Llama(
-        str(folder / "model.gguf"), n_ctx=1024, n_batch=1024, logits_all=True, verbose=False
+        str(folder / "model.gguf"),
+        n_ctx=1024,
+        n_batch=1024,
+        n_threads=threads,
+        n_threads_batch=threads,
+        logits_all=True,
+        verbose=False,
     )
     # llama.cpp reads a control token that is spelt out as that token: docs/gguf.md says so.
     fixtures = json.loads((folder / "prompts.json").read_text())["conversations"]
@@ -103,7 +109,8 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("run")
     parser.add_argument("--bits", nargs="+", type=int, default=[16, 8, 4])
-    parser.add_argument("--folder", type=Path)
+    parser.add_argument("--folder", type=Path, help="an export that is there is asked again")
+    parser.add_argument("--threads", type=int)
     given = parser.parse_args()
     run = find_run(given.run, "runs")
     for bits in given.bits:
@@ -118,7 +125,7 @@ def main() -> None:
         else:
             pooled = (folder / "head.safetensors").exists()
             with torch.no_grad():
-                found = by_head(folder, run) if pooled else by_tokens(folder, run)
+                found = (by_head if pooled else by_tokens)(folder, run, given.threads)
             figures = json.loads((folder / "gguf.json").read_text(encoding="utf-8"))
             kept = {
                 name: figures[name]
@@ -128,7 +135,8 @@ def main() -> None:
             size = (folder / "model.gguf").stat().st_size
             line |= {"megabytes": round(size / 1e6, 1), "check": kept, "llama_cpp": found}
         line["llama_cpp_python"] = llama_cpp.__version__
-        line["command"] = f"python -m benchmarks.gguf {run.title} --bits {bits}"
+        threads = f" --threads {given.threads}" if given.threads else ""
+        line["command"] = f"python -m benchmarks.gguf {run.title} --bits {bits}{threads}"
         with (RESULTS / "gguf.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
         print(json.dumps(line))

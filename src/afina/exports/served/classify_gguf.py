@@ -39,8 +39,8 @@ def verify(folder: Path) -> None:
                 raise SystemExit(f"{name} was changed or damaged: copy the export again")
 
 
-def in_process(path: Path, longest: int) -> tuple[Tokenize, Embed]:
-    """llama.cpp in this process."""
+def in_process(path: Path, longest: int, threads: int | None = None) -> tuple[Tokenize, Embed]:
+    """llama.cpp in this process; its threads wait for each other, so take fewer on a busy machine."""
     import llama_cpp
 
     size = max(512, longest)
@@ -51,6 +51,8 @@ def in_process(path: Path, longest: int) -> tuple[Tokenize, Embed]:
         n_ctx=size,
         n_batch=size,
         n_ubatch=size,
+        n_threads=threads,
+        n_threads_batch=threads,
         verbose=False,
     )
     begins = model._model.add_bos_token()
