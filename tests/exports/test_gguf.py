@@ -13,6 +13,7 @@ import pytest
 import torch
 
 import afina
+from afina.cli.export import export_lines
 from afina.errors import AfinaError, BaseModelError
 from afina.exports.gguf import read_back
 from afina.exports.gguf_tokenizer import pre_tokenizer_name, vocabulary_of
@@ -42,6 +43,9 @@ def test_the_file_is_the_runs_own_model(exported):
     assert figures["top1"]["share"] > 0.999
     assert abs(figures["perplexity"]["rise"]) < 1e-4
     assert figures["labels"]["agreeing"] == figures["labels"]["n"] == 120
+    shown = export_lines(result)
+    assert any("the same label for 120 of 120 rows" in line for line in shown)
+    assert any("judged by its labels" in line for line in shown)
     assert figures["tokenizer"] == {"model": "gpt2", "pre": "llama-bpe"}
     assert figures["tensors"] == {
         "F16": 15,

@@ -16,9 +16,11 @@ import numpy as np
 import pytest
 
 import afina
+from afina.cli.export import export_lines
 from afina.exports.handlers import requirements
 from afina.inference.engine import Engine
-from afina.trust.manifest import manifest_sha256, read_manifest, require_files
+from afina.runs.folder import recipe_hash
+from afina.trust.manifest import read_manifest, require_files
 from tests.exports.torchserve_process import Server, answers, executable
 
 TEXTS = ["Lot 1: the iron and the zinc", "Lot 2: <|eot_id|> the mango", "", "Lot 3 " * 60]
@@ -49,6 +51,7 @@ def test_labels_are_the_runs_own(endpoint):
     run, _folder, result, handler = endpoint
     assert result.figures["fixtures_equal"] is True
     assert result.figures["served_labels"]["agreeing"] == result.figures["served_labels"]["n"] == 120
+    assert any("the same label for 120 of 120 rows" in line for line in export_lines(result))
     found = handler({"inputs": TEXTS})
     engine = Engine(run.path("release"))
     shares = [[{row["label"]: row["score"] for row in rows}[name] for name in engine.settings.labels]
@@ -175,7 +178,8 @@ def test_the_handlers_manifest_is_that_of_a_release(endpoint, archive, tmp_path)
         manifest = read_manifest(place)
         assert manifest["export"] == {"to": to, "bits": None}
         assert manifest["run"] == run.title
-        assert manifest["parents"]["release_manifest_sha256"] == manifest_sha256(run.path("release"))
+        assert manifest["parents"]["recipe_sha256"] == recipe_hash(run.recipe())
+        assert manifest["parents"]["release_manifest_sha256"] is None  # this run stopped after training
     require_files(archive[1], read_manifest(archive[1]))
     assert {"handler.json", "prompts.json", "released_model.py"} <= set(read_manifest(folder)["files"])
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import shutil
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,8 @@ def merged(run: Run, folder: Path, bits: int | None, say: Callable[[str], None])
     prompts = prompts_of(run, recipe, engine)
     own = states_of(engine.model, prompts, tokens.pad)
     rounding = None
+    if settings.precision == "bf16":  # widening changes the model's own output head in place
+        own = replace(own, head=deepcopy(own.head))
     if widened := widen(engine):
         rounded, own = own, states_of(engine.model, prompts, tokens.pad)
         rounding = compare(rounded, own, recipe.seed)
