@@ -1,8 +1,8 @@
 """What fewer bits cost and save on a finished run: `afina quantize` on it, one line of results a call.
 
-The exports are made where they are missing, so the first call takes minutes; the runtimes then take turns
-in the same minutes, since machines are shared: only the ratios mean anything. One line is appended to
-`benchmarks/results/quantize.jsonl`.
+The exports are made where they are missing, so the first call takes minutes; the runtimes then take
+turns in the same minutes, since machines are shared: only the ratios mean anything. One line is appended
+to `benchmarks/results/quantize.jsonl`.
 
     python -m benchmarks.quantize RUN [--bits 8] [--rounds 10] [--runs runs]
 """
