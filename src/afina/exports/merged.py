@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import shutil
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -51,10 +52,11 @@ def merged(run: Run, folder: Path, bits: int | None, say: Callable[[str], None])
     prompts = prompts_of(run, recipe, engine)
     own = states_of(engine.model, prompts, tokens.pad)
     rounding = None
+    rounded = replace(own, head=deepcopy(own.head))  # widening changes the model's own in its place
     if widened := widen(engine):
-        rounded, own = own, states_of(engine.model, prompts, tokens.pad)
+        own = states_of(engine.model, prompts, tokens.pad)
         rounding = compare(rounded, own, recipe.seed)
-        del rounded
+    del rounded
     with engine.base_only():
         effect = compare(own, states_of(engine.model, prompts, tokens.pad), recipe.seed).relative
     say(_("merging in fp32"))
