@@ -53,12 +53,13 @@ def merged(run: Run, folder: Path, bits: int | None, say: Callable[[str], None])
     prompts = prompts_of(run, recipe, engine)
     own = states_of(engine.model, prompts, tokens.pad)
     rounding = None
+    rounded = own
     if settings.precision == "bf16":  # widening changes the model's own output head in place
-        own = replace(own, head=deepcopy(own.head))
+        rounded = replace(own, head=deepcopy(own.head))
     if widened := widen(engine):
-        rounded, own = own, states_of(engine.model, prompts, tokens.pad)
+        own = states_of(engine.model, prompts, tokens.pad)
         rounding = compare(rounded, own, recipe.seed)
-        del rounded
+    del rounded
     with engine.base_only():
         effect = compare(own, states_of(engine.model, prompts, tokens.pad), recipe.seed).relative
     say(_("merging in fp32"))

@@ -65,6 +65,7 @@ def build(merged: Path, folder: Path, bits: int, options: Sequence[str] = ()) ->
         with _quiet(said):
             from onnxruntime_genai.models import builder
 
+            sys.path.append(str(Path(builder.__file__).parent))  # it imports its parts from there, late
             given = ("", str(merged), str(folder), precision, "cpu", str(cache))
             extra = builder.parse_extra_options(
                 *given, ["include_hidden_states=true", "hf_token=false", *options]
