@@ -120,6 +120,8 @@ def test_a_pooled_head_is_judged_by_its_labels(bits, flipped, passes):
     by_words = agreement(_said(1000, labels=own), export, replace(asked, head=None), SETTINGS, 1, bits)
     assert by_words["passed"] is False
     assert by_words["labels"]["least"] is None
+    assert by_words["told"] == []
+    assert len(found["told"]) == (1 if bits == 16 else 2)
 
 
 def _engine(tokens, **given):

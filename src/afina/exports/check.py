@@ -52,7 +52,8 @@ def agreement(
     The task metrics are accuracy and macro-F1 of the labels that are said with the release's temperature
     and threshold; a model that says no labels is judged by its next tokens and perplexity alone. A model
     that is read by a pooled head is judged by its labels, which must agree as the next tokens of another
-    model must: the words that it would write are nobody's, and are only told (their limits are None).
+    model must: the words that it would write are nobody's, and are only told (their
+    limits are None; `told` has what would be beyond them).
 
     Args:
         own: what the run's own model said. export: the export's answers to the same prompts.
@@ -66,6 +67,7 @@ def agreement(
         task = task_figures(own.labels, export.labels, asked.truth, asked.groups, settings, seed)
         labels = label_figures(own.labels, export.labels, settings)
     pooled = asked.head is not None and labels is not None
+    told = _faults({**top1, "least": limit.top1}, {**rise, "most": limit.rise}, None) if pooled else []
     top1 |= {"least": None if pooled else limit.top1}
     rise |= {"most": None if pooled else limit.rise}
     if labels is not None:
@@ -80,6 +82,7 @@ def agreement(
         "perplexity": rise,
         "task": task,
         "labels": labels,
+        "told": told,
         "faults": faults,
         "passed": not faults,
     }
