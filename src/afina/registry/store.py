@@ -155,9 +155,9 @@ class Registry:
         return Model(name, aliases, tuple(sorted(entries, key=lambda entry: entry.number)))
 
     def _get(self, name: str) -> Any:
+        client = self.client  # says which package is missing
         from mlflow.exceptions import MlflowException
 
-        client = self.client
         with self.answering():
             try:
                 return client.get_registered_model(name)
@@ -188,11 +188,12 @@ class Registry:
 
     def version(self, model: Model, number: int) -> Version:
         """One version. Raises AfinaError when there is none of this number."""
+        client = self.client
         from mlflow.exceptions import MlflowException
 
         with self.answering():
             try:
-                return version_of(self.client.get_model_version(model.name, str(number)), model.aliases)
+                return version_of(client.get_model_version(model.name, str(number)), model.aliases)
             except MlflowException as error:
                 if error.error_code != "RESOURCE_DOES_NOT_EXIST":
                     raise
@@ -207,9 +208,9 @@ class Registry:
 
     def make_model(self, name: str) -> None:
         """Makes a registered model; another process may have made it at the same moment."""
+        client = self.client  # says which package is missing
         from mlflow.exceptions import MlflowException
 
-        client = self.client
         with self.answering():
             try:
                 client.create_registered_model(name, tags={"afina.schema": SCHEMA})

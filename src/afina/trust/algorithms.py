@@ -19,16 +19,19 @@ ECDSA, ML_DSA = "ecdsa_p256", "ml_dsa_65"
 @cache
 def require_cryptography() -> None:
     """Raises MissingExtra when the package cryptography is not there, or too old for ML-DSA."""
+    missing = MissingExtra(
+        _("signatures need the package {name}").format(name="cryptography >= 48"),
+        fix=_("pip install 'afina[sign]'"),
+    )
     try:
         from cryptography.exceptions import UnsupportedAlgorithm
         from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA65PrivateKey
-
+    except ImportError:
+        raise missing from None
+    try:
         MLDSA65PrivateKey.from_seed_bytes(bytes(32))
-    except (ImportError, UnsupportedAlgorithm):
-        raise MissingExtra(
-            _("signatures need the package {name}").format(name="cryptography >= 48"),
-            fix=_("pip install 'afina[sign]'"),
-        ) from None
+    except UnsupportedAlgorithm:
+        raise missing from None
 
 
 def new_private_keys() -> dict[str, Any]:
