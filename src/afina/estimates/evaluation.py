@@ -22,6 +22,7 @@ from afina.recipe import Recipe
 from afina.runs.files import read_json
 from afina.runs.folder import Run
 from afina.runs.signals import StopSignal
+from afina.trust.manifest import write_manifest
 
 Array = np.ndarray[Any, np.dtype[Any]]
 BATCHES = 3  # timed for each model
@@ -58,6 +59,7 @@ def rehearse(run: Run, recipe: Recipe) -> dict[str, float]:
     """Seconds of the evaluate stage by part, from a scratch run with an untrained release/."""
     labels = list(read_json(run.path("data/audit.json"))["labels"])
     seconds = {"asking": 0.0, "statistics": 0.0}
+    write_manifest(run.path("release"), {"name": recipe.name, "run": run.title})  # compared on loading
     with StopSignal() as stop:
         answers = Answers(run, recipe, labels, stop)
         seconds["loading"] = took(lambda: answers.engine)
