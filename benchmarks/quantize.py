@@ -34,21 +34,24 @@ def measure(run: str, runs: str, bits: int, rounds: int) -> dict[str, Any]:
     value = afina.quantize(
         run, bits=bits, rounds=rounds, runs=runs, say=lambda text: print(text, file=sys.stderr)
     )
-    folder = find_run(run, runs).path(f"exports/onnx-{bits}")
+    kept = bits if value["passed"] else 32  # what is above tolerance is not kept
+    folder = find_run(run, runs).path(f"exports/onnx-{kept}")
     started = time.perf_counter()
     edge = subprocess.run(
         [sys.executable, str(folder / "edge.py"), "Your account is locked: confirm your password now."],
         capture_output=True, text=True, check=True,
     )  # fmt: skip
-    note = json.loads((folder / "agreement.json").read_text(encoding="utf-8"))
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     return {
         "date": date.today().isoformat(),
         "command": f"python -m benchmarks.quantize {run} --bits {bits} --rounds {rounds}",
         "machine": f"{platform.machine()}, {os.cpu_count()} CPUs, load {os.getloadavg()[0]:.1f}: shared",
-        "way": note["way"],
-        "folder_bytes": size,
-        "edge": {"answer": json.loads(edge.stdout), "seconds": round(time.perf_counter() - started, 1)},
+        "edge": {
+            "bits": kept,
+            "folder_bytes": size,
+            "answer": json.loads(edge.stdout),
+            "seconds": round(time.perf_counter() - started, 1),
+        },
         **{name: part for name, part in value.items() if name != "schema"},
     }
 

@@ -26,9 +26,10 @@ def quantize(
         bits: 8 or 4. rounds: of the comparison, at least 10.
         estimate: also make joules out of the processor's data sheet where nothing counts them.
     Returns:
-        The value of quantize.json in the run.
+        The value of quantize.json in the run; `passed` is false where the model at these bits differs
+        from the run's own by more than they allow: its costs are measured, and it is not kept.
     Raises:
-        AfinaError: also when the model at these bits differs from the run's own by more than they allow.
+        AfinaError: for other bits, too few rounds, a run without a model.
     """
     check_name(name, "name")
     return quantising.quantize(find_run(name, runs, say), bits, say, rounds, estimate)

@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 
 import afina
+from afina.cli import main
 from afina.errors import AfinaError, MissingExtra
 from afina.exports import quantize as quantising
+from afina.exports.check import TOLERANCES, Tolerance
 from afina.exports.onnx_model import OnnxReader, build, require_onnx, weight_bytes_read
 from afina.inference.engine import Engine
 from afina.inference.pooled import load_head
@@ -180,6 +182,23 @@ def test_labels_by_likelihood_and_four_bits(wide, capsys):
     )  # fmt: skip
     own = Engine(run.path("release")).classify(TEXTS[1:2])[0]
     np.testing.assert_allclose(list(json.loads(answer.stdout).values()), own, atol=0.02)
+
+
+def test_what_is_above_tolerance_is_measured_and_not_kept(wide, pooled, quantised, monkeypatch, capsys):
+    monkeypatch.setitem(TOLERANCES, 4, Tolerance(1.1, 0.06))  # more than all places
+    with pytest.raises(SystemExit) as left:
+        main(["quantize", str(pooled.root), "--bits", "4"])
+    assert left.value.code == 1
+    shown = capsys.readouterr().out
+    assert "REFUSED at 4 bits, and not kept: the same likeliest token at" in shown
+    assert "at least 110.0% is asked for" in shown
+    assert "this run has only 12 rows to compare on" in shown
+    value = json.loads(pooled.path("quantize.json").read_text())
+    assert (value["passed"], value["answers"]["4"]["passed"], value["answers"]["32"]["passed"]) == (
+        False, False, True,
+    )  # fmt: skip
+    assert value["ratios"]["onnx_4_by_onnx_32"]["generated"]["cpu_seconds"]["rounds"] == 10
+    assert not pooled.path("exports/onnx-4").exists()
 
 
 def test_what_cannot_be_built_is_refused_before_it_is_tried(pooled, tmp_path, monkeypatch):

@@ -15,6 +15,7 @@ from afina.cli.common import (
     check_language,
     print_json,
 )
+from afina.errors import EXIT_NO
 from afina.language import _
 
 
@@ -51,9 +52,11 @@ def quantize(
     )
     if json:
         print_json(value)
-        return
-    for line in quantize_lines(value):
-        print(line)
+    else:
+        for line in quantize_lines(value):
+            print(line)
+    if not value["passed"]:
+        raise typer.Exit(EXIT_NO)
 
 
 def quantize_lines(value: dict[str, Any]) -> list[str]:

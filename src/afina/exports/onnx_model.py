@@ -23,13 +23,17 @@ _HIDDEN = "hidden_states"
 _BLOCK = 32  # weights that share a scale: the builder's own choice
 _NEEDED = ("onnxruntime_genai", "onnxruntime", "onnx", "onnx_ir")
 _PRECISION = {32: "fp32", 8: "int8", 4: "int4"}
-_EXACT = "accuracy_level=1"  # activations stay fp32; without it they are of 8 bits inside a product
 _MIXED = "matmul_mixed_precision=last_matmul:int8,mixed_layers:int8"
+_FINE = "block_size=16"
+_ATTENTION_INPUTS = "nodes_to_exclude=attention_inputs"  # kept in fp32; see _spelt_out
 # The builder's options for each width, the cheapest first: the next one is tried where a check refuses.
+# Activations are of 8 bits inside a product in all of them. accuracy_level=1 keeps them in fp32 and
+# agrees better, but onnxruntime then unpacks whole matrices for every token: 12 times the CPU time of
+# full precision was measured (benchmarks/results/quantize.jsonl), so it is not among them.
 WAYS: dict[int, tuple[tuple[str, ...], ...]] = {
     32: ((),),
-    8: ((), (_EXACT,), (_EXACT, "block_size=16", "nodes_to_exclude=/lm_head/MatMul")),
-    4: (("algo_config=k_quant", _MIXED), ("algo_config=k_quant", _MIXED, "block_size=16", _EXACT)),
+    8: ((), (_FINE, _ATTENTION_INPUTS)),
+    4: (("algo_config=k_quant", _MIXED), ("algo_config=k_quant", _MIXED, _FINE)),
 }
 
 
@@ -68,7 +72,7 @@ def build(merged: Path, folder: Path, bits: int, options: Sequence[str] = ()) ->
             sys.path.append(str(Path(builder.__file__).parent))  # it imports its parts from there, late
             given = ("", str(merged), str(folder), precision, "cpu", str(cache))
             extra = builder.parse_extra_options(
-                *given, ["include_hidden_states=true", "hf_token=false", *options]
+                *given, ["include_hidden_states=true", "hf_token=false", *_spelt_out(options, merged)]
             )
             builder.create_model(*given, **extra)
     except (ImportError, OSError, MemoryError):
@@ -84,6 +88,17 @@ def build(merged: Path, folder: Path, bits: int, options: Sequence[str] = ()) ->
     if cache.exists():
         cache.rmdir()
     _add_mean_state(folder / "model.onnx")
+
+
+def _spelt_out(options: Sequence[str], merged: Path) -> list[str]:
+    """The options with the names of the products that are kept in fp32."""
+    from afina.runs.files import read_json
+
+    layers = read_json(merged / "config.json")["num_hidden_layers"]
+    parts = ("qkv_proj", "q_proj", "k_proj", "v_proj")  # the builder joins them where it can
+    names = [f"/model/layers.{layer}/attn/{part}/MatMul" for layer in range(layers) for part in parts]
+    kept = f"nodes_to_exclude={','.join(names)}"
+    return [kept if option == _ATTENTION_INPUTS else option for option in options]
 
 
 def _require_shape(merged: Path, bits: int) -> None:

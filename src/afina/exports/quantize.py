@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -23,7 +24,7 @@ from afina.exports.cost import (
     verdict,
 )
 from afina.exports.energy import MEASURED, Meter, find_meter
-from afina.exports.onnx import merge_into, onnx_of, release_sha256
+from afina.exports.onnx import make_onnx, merge_into, release_sha256
 from afina.exports.onnx_model import require_onnx
 from afina.exports.own import Own, ask_own
 from afina.exports.prompt_fixtures import TEXTS
@@ -31,13 +32,17 @@ from afina.inference.engine import Engine
 from afina.language import _
 from afina.models.load import device, leave_fast_way, load_model
 from afina.models.tokenizer import Tokens
-from afina.runs.files import read_json, write_json
+from afina.runs.files import atomic_folder, read_json, write_json
 from afina.runs.folder import Run
 from afina.runs.signals import StopSignal
 
 QUANTIZE_SCHEMA = "afina/quantize/1"
 BITS = (8, 4)
 _KINDS = ("generated", "prompt")
+_OF_AGREEMENT = (
+    *("prompts", "enough_prompts", "top1", "perplexity", "task", "labels", "reference"),
+    *("way", "faults", "passed"),
+)
 
 
 def quantize(
@@ -56,9 +61,10 @@ def quantize(
             processor's data sheet where no counter is to be had. new_tokens: written in each round.
         idle_seconds: how long the machine is watched at rest, where there is a counter.
     Returns:
-        The value of quantize.json in the run.
+        The value of quantize.json in the run. An export that differs from the run's own model by more
+        than its bits allow is measured and not kept: `passed` is false, `answers` says why.
     Raises:
-        AfinaError: also when the export differs from the run's own model by more than its bits allow.
+        AfinaError: for other bits, too few rounds, a run without a model.
         MissingExtra: without the packages of the extra `onnx`, or of `energy` for an estimate.
     """
     if bits not in BITS:
@@ -81,14 +87,14 @@ def quantize(
     meter = find_meter("cpu", estimate, idle_seconds)  # what is missing for it is said before the work
     seed = run.recipe().seed
     with tempfile.TemporaryDirectory(prefix="afina-quantize-") as place:
-        plain, tokens, agreements = _exports(run, bits, Path(place), say)
+        plain, tokens, folders, agreements = _exports(run, bits, Path(place), say)
         ids = _prompt(tokens)
         config = read_json(plain / "config.json")
         threads = _threads()
         say(_("measuring {rounds} rounds, each runtime in each").format(rounds=rounds))
         runtimes: dict[str, Runtime] = {
-            f"onnx_{bits}": GenaiRuntime(run.path(f"exports/onnx-{bits}"), threads),
-            "onnx_32": GenaiRuntime(run.path("exports/onnx-32"), threads),
+            f"onnx_{bits}": GenaiRuntime(folders[bits], threads),
+            "onnx_32": GenaiRuntime(folders[32], threads),
             "torch_fp32": TorchRuntime(_torch_model(plain)),
         }
         with StopSignal() as stop:
@@ -115,6 +121,7 @@ def quantize(
             for name in ("onnx_32", "torch_fp32")
         },
         "answers": agreements,
+        "passed": all(found["passed"] for found in agreements.values()),
     }
     value["gpu"] = _gpu(run, ids, rounds, new_tokens, seed, say, idle_seconds)
     value["verdicts"] = _verdicts(value, bits, meter)
@@ -125,8 +132,11 @@ def quantize(
 
 def _exports(
     run: Run, bits: int, place: Path, say: Callable[[str], None]
-) -> tuple[Path, Tokens, dict[str, Any]]:
-    """Both exports, made where they are not there yet; the plain model; what the checks found."""
+) -> tuple[Path, Tokens, dict[int, Path], dict[str, Any]]:
+    """The plain model; both exports, made where they are not there yet; what the checks found.
+
+    An export above tolerance is not kept: it stays in `place` while it is measured.
+    """
     release = release_sha256(run.path("release"))
     own: Own | None = None
     missing = [width for width in (32, bits) if not _is_current(run, width, release)]
@@ -137,15 +147,23 @@ def _exports(
         engine = Engine(run.path("release"), say)
         own = Own(engine, None, None, {})  # type: ignore[arg-type]
     tokens = own.engine.tokens
-    plain = merge_into(own, place, say)
-    for width in missing:
-        onnx_of(run, own, plain, run.path(f"exports/onnx-{width}"), width, say)
-    found = {}
+    plain = merge_into(own, place / "plain", say)
+    folders, found = {}, {}
     for width in (32, bits):
-        value = read_json(run.path(f"exports/onnx-{width}/agreement.json"))
-        kept = ("prompts", "enough_prompts", "top1", "perplexity", "task", "labels", "reference")
-        found[str(width)] = {name: value[name] for name in kept}
-    return plain, tokens, found
+        kept = run.path(f"exports/onnx-{width}")
+        folders[width] = kept
+        if width in missing:
+            made = place / f"onnx-{width}"
+            made.mkdir()
+            if make_onnx(run, own, plain, made, width, say)["passed"]:
+                with atomic_folder(kept) as temporary:
+                    shutil.copytree(made, temporary, dirs_exist_ok=True)
+                shutil.rmtree(made)
+            else:
+                folders[width] = made
+        value = read_json(folders[width] / "agreement.json")
+        found[str(width)] = {name: value[name] for name in _OF_AGREEMENT}
+    return plain, tokens, folders, found
 
 
 def _is_current(run: Run, bits: int, release: str) -> bool:
@@ -209,7 +227,13 @@ def _no_meter() -> str:
 
 def _verdicts(value: dict[str, Any], bits: int, meter: Meter | None) -> list[str]:
     """One sentence for each kind of token and each comparison."""
-    lines = []
+    lines = [
+        _("REFUSED at {bits} bits, and not kept: {faults}").format(
+            bits=width, faults="; ".join(found["faults"])
+        )
+        for width, found in value["answers"].items()
+        if not found["passed"]
+    ]
     measured = meter is not None and meter.method == MEASURED
     cost = "joules" if measured else "cpu_seconds"
     what = _("energy (measured)") if measured else _("CPU time")
