@@ -32,7 +32,7 @@ def test_one_message_says_what_and_where_to_look(fresh, arguments, said) -> None
     ("arguments", "said"),
     [
         (("nosuch",), "error: no existe el comando `nosuch`\n  qué hacer: mira `afina --help`"),
-        (("run",), "error: falta `RECIPE-or-RUN`"),
+        (("run",), "error: falta `RECETA-o-EJECUCIÓN`"),
         (("run", "--help"), "Muestra esta página."),
         (("run", "--help"), "Opciones"),
         (("--help",), "Imprime el script de autocompletado"),

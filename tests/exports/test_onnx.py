@@ -190,7 +190,7 @@ def test_what_is_above_tolerance_is_measured_and_not_kept(wide, pooled, quantise
         main(["quantize", str(pooled.root), "--bits", "4"])
     assert left.value.code == 1
     shown = capsys.readouterr().out
-    assert "REFUSED at 4 bits, and not kept: the same likeliest token at" in shown
+    assert "REFUSED at 4 bits, and not kept: " in shown
     assert "at least 110.0% is asked for" in shown
     assert "this run has only 12 rows to compare on" in shown
     value = json.loads(pooled.path("quantize.json").read_text())
