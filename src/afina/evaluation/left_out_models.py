@@ -28,6 +28,7 @@ from afina.training.heads import STATES, weights_of
 from afina.training.probe import MOST_ROWS, fit_probe
 from afina.training.threshold import HALF, choose, choose_left_out, held_rows
 from afina.training.tune import train
+from afina.trust.manifest import MANIFEST, write_manifest
 
 if TYPE_CHECKING:
     from afina.evaluation.left_out import LeftOutRows
@@ -207,12 +208,16 @@ def _tuned(
             target.path("data/audit.json"),
             {"schema": audit["schema"], "labels": labels, "left_out": {rows.column: list(fold)}},
         )
+        release = target.path("release")
         if not target.path("train.json").exists():
+            (release / MANIFEST).unlink(missing_ok=True)
             # Two models at a time may be too many for the machine: the run's own is read again later.
             answers.let_go()
             base = find_base(recipe.base.model, recipe.base.revision, run.say)
             train(target, recipe, base, load_tokens(base.folder))
             gc.collect()
+        if not (release / MANIFEST).exists():  # no release stage of its own writes it
+            write_manifest(release, {"name": recipe.name, "run": target.title})
         own = Answers(target, recipe, labels, stop)
         truth = np.array([labels.index(str(row.label)) for row in asked])
         found = own.probabilities("tuned", TestRows("left_out", asked, truth, None))
