@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from afina.api import (
         Model,
+        PublishResult,
         RunResult,
         SealResult,
         Verification,
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
         open_model,
         open_sealed,
         promote,
+        publish,
+        quantize,
         read_sealed,
         register,
         registered,
@@ -60,8 +63,6 @@ if TYPE_CHECKING:
         verify,
         watch_version,
     )
-    from afina.publishing import PublishResult, publish
-    from afina.quantizing import quantize
 
 __version__ = "0.1.0"
 __all__ = [
@@ -115,11 +116,6 @@ __all__ = [
     "verify",
     "watch_version",
 ]
-_ELSEWHERE = {
-    "quantize": "afina.quantizing",
-    "publish": "afina.publishing",
-    "PublishResult": "afina.publishing",
-}
 
 
 def __getattr__(name: str) -> Any:
@@ -127,5 +123,5 @@ def __getattr__(name: str) -> Any:
     if name in __all__:
         from importlib import import_module
 
-        return getattr(import_module(_ELSEWHERE.get(name, "afina.api")), name)
+        return getattr(import_module("afina.api"), name)
     raise AttributeError(f"module 'afina' has no attribute {name!r}")

@@ -20,6 +20,9 @@ from afina.inference.engine import Engine
 from afina.language import _
 from afina.loaded_model import Model as Model
 from afina.models.embedded import install_embedded
+from afina.publishing import PublishResult as PublishResult
+from afina.publishing import publish as publish
+from afina.quantizing import quantize as quantize
 from afina.recipe import Recipe
 from afina.recipe_file import parse_recipe, read_recipe
 from afina.registry import find_run

@@ -12,12 +12,13 @@ from afina.arguments import check_name
 from afina.errors import AfinaError
 from afina.language import _
 from afina.recipe_file import dump_recipe
+from afina.registry import find_run
 from afina.releases.facts import facts_of
 from afina.releases.licences import read_head
 from afina.releases.publish import PublishResult as PublishResult
 from afina.runs.files import write_text
-from afina.runs.folder import find_run
 from afina.runs.stages import forget
+from afina.working import working
 
 if TYPE_CHECKING:
     from afina.workflow import Workflow
@@ -74,8 +75,6 @@ def publish(
 
 def _state_licence(name: str, runs: str, wanted: str, say: Say) -> None:
     """Keeps the licence in the run's recipe, and makes the release's texts again if they lack it."""
-    from afina.working import working  # reads torch, which showing a release does not need
-
     find_run(name, runs)  # a recipe file would begin a new run
     change = f"release.license={json.dumps(wanted)}"
     with working(name, runs, [change], None, say, say, change_run=True) as flow:

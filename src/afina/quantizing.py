@@ -8,7 +8,7 @@ from typing import Any
 import afina.exports.quantize as quantising
 from afina.arguments import check_name
 from afina.exports.cost import ROUNDS
-from afina.runs.folder import find_run
+from afina.registry import find_run
 
 
 def quantize(

@@ -121,9 +121,8 @@ def look_at(source: str) -> Look:
     """Reads a sample of the rows and decides what they can teach. Raises DataError."""
     rows = list(_sample(source))
     if not rows:
-        raise DataError(
-            _("the sources hold no rows"), where=source, fix=_("a table needs rows below its header")
-        )
+        fix = _("a table needs rows below its header")
+        raise DataError(_("the sources hold no rows"), where=source, fix=fix)
     columns = list(dict.fromkeys(column for row in rows for column in row))
     kind, why, roles, named = _decide(rows, columns, source)
     labels = sorted(_labels(rows, roles["label"])) if kind == "classify" else []
@@ -364,8 +363,7 @@ def _data(source: str, look: Look) -> list[str]:
             "    # group_by: author  # " + _("a column whose equal values must stay on one side")
         )
     lines.append("  max_length: 2048  # " + _("tokens; what is longer is cut"))
-    lines.append("  # limit: 500  # " + _("for a quick first try: only so many rows"))
-    return lines
+    return [*lines, "  # limit: 500  # " + _("for a quick first try: only so many rows")]
 
 
 def _train(look: Look) -> list[str]:

@@ -211,11 +211,7 @@ class Workflow:
             "release",
             after=("data", "train", "evaluate", "gate"),
             code=("releases", "trust/manifest", "reports/unknowns"),
-            settings=lambda: {
-                "name": self.recipe.name,
-                "recipe": recipe_hash(self.recipe),
-                "release": self.recipe.release.model_dump(mode="json"),
-            },
+            settings=lambda: [recipe_hash(self.recipe), self.recipe.release.model_dump(mode="json")],
             outputs=OUTPUTS,
             work=lambda: release(self.run, self.recipe),
         )

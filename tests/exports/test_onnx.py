@@ -19,6 +19,7 @@ from afina.inference.engine import Engine
 from afina.inference.pooled import load_head
 from afina.metrics.calibration import softmax
 from afina.models.tokenizer import load_tokens
+from afina.trust.manifest import read_manifest, require_files
 from tests.conftest import colour_rows, tiny_config
 from tests.tiny import Tiny
 
@@ -93,13 +94,15 @@ def test_an_export_says_what_the_run_says(pooled, quantised):
         found = json.loads((folder / "agreement.json").read_text())
         assert (found["schema"], found["kind"], found["bits"]) == ("afina/agreement/1", "onnx", bits)
         assert found["passed"] is True
+        listed = read_manifest(folder)["files"]
+        require_files(folder, read_manifest(folder))
         assert found["prompts"] == 12
         assert found["enough_prompts"] is False
         assert found["top1"]["share"] >= (0.995 if bits == 32 else 0.97)
         assert abs(found["perplexity"]["rise"]) < (1e-5 if bits == 32 else 1e-2)
         assert {line["metric"] for line in found["task"]} == {"accuracy", "macro_f1"}
         for name in ("head.safetensors", "prompts.json", "chat_template.jinja", "edge.py", "model.onnx"):
-            assert name in found["files"]
+            assert name in listed
     engine = Engine(pooled.path("release"))
     folder = pooled.path("exports/onnx-32")
     reader, head = OnnxReader(folder), load_head(folder / "head.safetensors")

@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+import afina
 from afina.errors import AfinaError
 from afina.releases.leaving import leaving_files, refusals
 from afina.releases.stage import release as make_release
@@ -74,15 +75,17 @@ def test_the_gate_says_no(licensed):
 def test_each_file_must_be_the_manifests(licensed):
     folder = licensed.path("release")
     (folder / "notes.txt").write_text("more")
-    assert said(licensed) == ["notes.txt is not in the manifest"]
+    what = "this file is in the release, but not in its manifest"
+    assert said(licensed) == [f"{what} ({folder / 'notes.txt'})"]
     (folder / "notes.txt").unlink()
     path = folder / "evaluation.json"
     path.write_text(path.read_text("utf-8") + " ", "utf-8")
-    assert said(licensed) == ["evaluation.json is not the one that the manifest names"]
+    what = "this file of the release is not the one that was written: it was changed or damaged"
+    assert said(licensed) == [f"{what} ({path})"]
     path.unlink()
-    assert said(licensed) == ["evaluation.json of the manifest is missing"]
+    assert said(licensed) == [f"this file of the release is missing ({path})"]
     (folder / "manifest.json").write_text('{"files": []}')
-    assert said(licensed) == ["manifest.json of the release is damaged"]
+    assert said(licensed) == [f"{what} ({folder / 'manifest.json'})"]
 
 
 def test_a_changed_weight_is_refused(licensed):
@@ -98,7 +101,18 @@ def test_a_changed_weight_is_refused(licensed):
 def test_a_link_to_another_file_does_not_smuggle_it_out(licensed, tmp_path):
     (tmp_path / "private.txt").write_text("of somebody")
     licensed.path("release/private.txt").symlink_to(tmp_path / "private.txt")
-    assert said(licensed) == ["private.txt is not in the manifest"]
+    (text,) = said(licensed)
+    assert text.startswith("this is a link")
+    assert "private.txt" in text
+
+
+def test_what_may_go_unsigned_is_not_asked_for_a_signature_of_this_machine(
+    licensed, monkeypatch, tmp_path
+):
+    monkeypatch.setenv("AFINA_TRUST", str(tmp_path / "trust"))
+    afina.new_signer("ana", protect=False)
+    assert said(licensed) == []
+    assert "the release is not signed" in said(licensed, unsigned=False)
 
 
 def test_it_must_be_signed(licensed):

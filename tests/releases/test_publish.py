@@ -149,7 +149,7 @@ def test_a_refusal_sends_nothing(run, hub):
     path.write_text(path.read_text("utf-8") + "ana.perez@correo.example\n", "utf-8")
     with pytest.raises(NotPublished) as raised:
         send(run)
-    assert "README.md is not the one that the manifest names" in raised.value.what
+    assert f"changed or damaged ({path})" in raised.value.what
     assert "personal data" in raised.value.what
     assert hub.asked == []
 

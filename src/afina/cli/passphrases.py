@@ -3,7 +3,6 @@ what stands on a command line can be read by every user of the machine."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
@@ -12,6 +11,7 @@ import typer
 
 from afina.errors import SealError
 from afina.language import _
+from afina.trust.passphrase import typed
 
 KeyOption = Annotated[
     str | None,
@@ -47,21 +47,13 @@ class Passphrases:
         """What asks for the passphrase of a private key."""
         return self._ask(_("passphrase of your private key: "))
 
-    def _ask(self, prompt: str) -> Callable[[], str]:
-        return lambda: self._next() if self._path is not None else _typed(prompt)
+    def _ask(self, prompt: str, twice: bool = False) -> Callable[[], str]:
+        return lambda: self._next() if self._path is not None else typed(prompt, twice)
 
     def ask_new(self, prompt: str) -> Callable[[], str]:
         """What asks for a new passphrase, twice."""
 
-        def asked() -> str:
-            if self._path is not None:
-                return self._next()
-            given = _typed(prompt)
-            if _typed(_("the same again: ")) != given:
-                raise SealError(_("these are two different passphrases"))
-            return given
-
-        return asked
+        return self._ask(prompt, twice=True)
 
     def _next(self) -> str:
         assert self._path is not None
@@ -84,17 +76,3 @@ class Passphrases:
                 _("this file of passphrases cannot be read: {error}").format(error=error),
                 where=str(path),
             ) from None
-
-
-def _typed(prompt: str) -> str:
-    import getpass
-
-    if not sys.stdin.isatty():
-        raise SealError(
-            _("a passphrase is needed, and there is no terminal to ask for it"),
-            fix=_("give it in a file with --passphrase-file FILE"),
-        )
-    try:
-        return getpass.getpass(prompt, stream=sys.stderr)
-    except EOFError:
-        raise SealError(_("a passphrase is needed, and none was typed")) from None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -89,32 +89,19 @@ def seal(
                 _("{file} is sealed already").format(file=run),
                 fix=_("--add KEY and --remove KEY change who can open it"),
             )
-        if not (add or remove or new or remove_passphrase):
-            result = afina.sealed_for(run)
-        else:
-            result = afina.change_recipients(
-                run,
-                add=add,
-                remove=remove,
-                new_passphrase=new,
-                remove_passphrase=remove_passphrase,
-                key=key,
-                passphrase=secrets.of_seal(),
-                key_passphrase=secrets.of_key(),
-            )
-            if remove or remove_passphrase:
-                console.say(
-                    _(
-                        "whoever could open it before may have kept a copy or its key; to shut them "
-                        "out, seal a new release"
-                    )
-                )
+        changes: dict[str, Any] = {
+            "add": add,
+            "remove": remove,
+            "new_passphrase": new,
+            "remove_passphrase": remove_passphrase,
+        }
+        result = _changed(run, changes, key, secrets, console)
+    elif add or remove or remove_passphrase:
+        raise AfinaError(
+            _("--add and --remove change a sealed file, and {run} is none").format(run=run),
+            fix=_("name recipients of a new one with --to KEY"),
+        )
     else:
-        if add or remove or remove_passphrase:
-            raise AfinaError(
-                _("--add and --remove change a sealed file, and {run} is none").format(run=run),
-                fix=_("name recipients of a new one with --to KEY"),
-            )
         result = afina.seal(
             run, to=to, passphrase=new, out=out, runs=runs, say=console.say, progress=console.progress
         )
@@ -123,6 +110,27 @@ def seal(
         return
     for line in seal_lines(result):
         print(line)
+
+
+def _changed(
+    file: str, changes: dict[str, Any], key: str | None, secrets: Passphrases, console: Console
+) -> SealResult:
+    """A sealed file with other recipients; as it is, when no change is asked for."""
+    import afina
+
+    if not any(changes.values()):
+        return afina.sealed_for(file)
+    result = afina.change_recipients(
+        file, **changes, key=key, passphrase=secrets.of_seal(), key_passphrase=secrets.of_key()
+    )
+    if changes["remove"] or changes["remove_passphrase"]:
+        console.say(
+            _(
+                "whoever could open it before may have kept a copy or its key; to shut them "
+                "out, seal a new release"
+            )
+        )
+    return result
 
 
 def seal_lines(result: SealResult) -> list[str]:

@@ -11,9 +11,10 @@ from afina.data.batches import every_row
 from afina.data.chat import Encoded
 from afina.inference.engine import TOKEN_BUDGET
 from afina.inference.states import measuring
-from afina.metrics.statistics import bootstrap, joined, wilson
+from afina.metrics.statistics import Interval, bootstrap, joined, wilson
 from afina.models.load import decoder, output_head
 
+Array = np.ndarray[Any, np.dtype[Any]]
 _BLOCK = 256  # places whose logits exist at one time
 
 
@@ -84,16 +85,26 @@ def compare(first: States, second: States, seed: int) -> Agreement:
             same.append(count)
     lengths = np.array([len(row) for row in first.rows])
     hits, places = int(sum(same)), int(lengths.sum())
-    interval = wilson(hits, places)
-    if hits < places:  # places of one prompt are not independent
-        counts = np.array(same)
-        by_prompt = bootstrap(
-            lambda rows: counts[rows].sum() / lengths[rows].sum(), len(same), None, seed
-        )
-        interval = joined(by_prompt, interval)
+    interval = share_interval(np.array(same), lengths, seed)
     return Agreement(
         len(same), places, largest, difference, hits, (interval.low, interval.high), interval.method
     )
+
+
+def share_interval(same: Array, places: Array, seed: int) -> Interval:
+    """95 % interval of the share of places that agree; places of one prompt are not independent.
+
+    Args:
+        same: places that agree; [prompts]. places: all of them; [prompts].
+    """
+    hits, all_places = int(same.sum()), int(places.sum())
+    by_place = wilson(hits, all_places)
+    if hits == all_places:
+        return by_place
+    by_prompt = bootstrap(
+        lambda rows: same[rows].sum() / max(1, places[rows].sum()), len(same), None, seed
+    )
+    return joined(by_prompt, by_place)
 
 
 def _logits(head: Any, states: Any) -> Any:

@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 
 from afina.errors import AfinaError
+from afina.exports.agreement import share_interval
 from afina.exports.asked import ENOUGH, Asked, Said
 from afina.inference.engine import decide
 from afina.inference.settings import InferenceSettings
 from afina.language import _
 from afina.metrics.calibration import softmax
 from afina.metrics.labels import accuracy, macro_f1
-from afina.metrics.statistics import bootstrap, group_count, joined, wilson
+from afina.metrics.statistics import bootstrap, group_count, wilson
 from afina.metrics.statistics import compare as compare_answers
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -149,12 +150,7 @@ def _top1(own: Said, export: Said, seed: int) -> dict[str, Any]:
     same = np.array([int((a == b).sum()) for a, b in zip(own.likeliest, export.likeliest, strict=True)])
     lengths = np.array([len(row) for row in own.likeliest])
     hits, places = int(same.sum()), int(lengths.sum())
-    interval = wilson(hits, places)
-    if hits < places:  # places of one prompt are not independent
-        by_prompt = bootstrap(
-            lambda rows: same[rows].sum() / max(1, lengths[rows].sum()), len(same), None, seed
-        )
-        interval = joined(by_prompt, interval)
+    interval = share_interval(same, lengths, seed)
     return {
         "agreeing": hits,
         "places": places,

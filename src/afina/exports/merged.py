@@ -25,7 +25,7 @@ from afina.language import _
 from afina.metrics.statistics import wilson
 from afina.models.full import save_model
 from afina.models.load import load_model
-from afina.runs.files import atomic_folder, sha256_of, write_json, write_text
+from afina.runs.files import atomic_folder, write_json, write_text
 from afina.runs.folder import Run
 
 MERGE_SCHEMA = "afina/merge/1"
@@ -106,11 +106,6 @@ def merged(run: Run, folder: Path, bits: int | None, say: Callable[[str], None])
                 "method": found.method,
             },
             "labels": _labels(release, settings, own, again),
-            "files": {
-                str(path.relative_to(temporary)): sha256_of(path)
-                for path in sorted(temporary.rglob("*"))
-                if path.is_file()
-            },
         }
         write_json(temporary / "merge.json", figures)
     return figures

@@ -20,6 +20,7 @@ from afina.exports.onnx_card import onnx_card
 from afina.exports.onnx_model import WAYS, OnnxReader, build, require_onnx, weight_bytes_read
 from afina.exports.own import Own, ask_own
 from afina.exports.prompt_fixtures import is_pooled, unequal, write_prompt_files
+from afina.inference.engine import Engine
 from afina.inference.settings import InferenceSettings, write_settings
 from afina.language import _
 from afina.models.full import save_model
@@ -44,30 +45,22 @@ def onnx(run: Run, folder: Path, bits: int | None, say: Callable[[str], None]) -
     require_onnx()
     own = ask_own(run, say)
     with tempfile.TemporaryDirectory(prefix="afina-onnx-") as place:
-        plain = merge_into(own, Path(place), say)
-        return onnx_of(run, own, plain, folder, width, say)
+        plain = merge_into(own.engine, Path(place), say)
+        with atomic_folder(folder) as temporary:
+            figures = make_onnx(run, own, plain, temporary, width, say)
+            require_agreement(figures, fix_for(width))
+    return figures
 
 
-def merge_into(own: Own, folder: Path, say: Callable[[str], None]) -> Path:
+def merge_into(engine: Engine, folder: Path, say: Callable[[str], None]) -> Path:
     """The run's own model as a plain one in fp32; takes the loaded model apart. Returns its folder."""
     say(_("merging in fp32"))
-    settings, tokens = own.engine.settings, own.engine.tokens
-    merged = merged_model(own.engine.model, settings.precision, 32)
-    save_model(merged, tokens, folder)
+    merged = merged_model(engine.model, engine.settings.precision, 32)
+    save_model(merged, engine.tokens, folder)
     del merged
-    own.engine.model = None
+    engine.model = None
     gc.collect()
     return folder
-
-
-def onnx_of(
-    run: Run, own: Own, plain: Path, folder: Path, bits: int, say: Callable[[str], None]
-) -> dict[str, Any]:
-    """The export made of a plain model; see `onnx`."""
-    with atomic_folder(folder) as temporary:
-        figures = make_onnx(run, own, plain, temporary, bits, say)
-        require_agreement(figures, fix_for(bits))
-    return figures
 
 
 def make_onnx(
@@ -130,11 +123,6 @@ def _one_way(
         "fixtures": len(fixtures[fixtures["reads"]]),
         "weight_bytes": weight_bytes_read(folder / "model.onnx"),
         "release": release_sha256(release),
-        "files": {
-            str(path.relative_to(folder)): sha256_of(path)
-            for path in sorted(folder.rglob("*"))
-            if path.is_file()
-        },
     }
 
 

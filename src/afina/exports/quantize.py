@@ -24,6 +24,7 @@ from afina.exports.cost import (
     verdict,
 )
 from afina.exports.energy import MEASURED, Meter, find_meter
+from afina.exports.manifest import write_export_manifest
 from afina.exports.onnx import make_onnx, merge_into, release_sha256
 from afina.exports.onnx_model import require_onnx
 from afina.exports.own import Own, ask_own
@@ -67,23 +68,7 @@ def quantize(
         AfinaError: for other bits, too few rounds, a run without a model.
         MissingExtra: without the packages of the extra `onnx`, or of `energy` for an estimate.
     """
-    if bits not in BITS:
-        raise AfinaError(
-            _("a release is quantised to 8 or 4 bits, not to {bits}").format(bits=bits),
-            fix=_("use --bits 8"),
-        )
-    if rounds < ROUNDS:
-        raise AfinaError(
-            _("{rounds} rounds show no spread").format(rounds=rounds),
-            fix=_("use at least {least}").format(least=ROUNDS),
-        )
-    require_onnx()
-    if not run.path("release/inference.json").exists():
-        raise AfinaError(
-            _("this run has no trained model yet"),
-            where=str(run.path("release")),
-            fix=_("finish it with `afina run`"),
-        )
+    _require(run, bits, rounds)
     meter = find_meter("cpu", estimate, idle_seconds)  # what is missing for it is said before the work
     seed = run.recipe().seed
     with tempfile.TemporaryDirectory(prefix="afina-quantize-") as place:
@@ -130,6 +115,27 @@ def quantize(
     return value
 
 
+def _require(run: Run, bits: int, rounds: int) -> None:
+    """Refuses what would fail, or say nothing, before the work. Raises as `quantize` does."""
+    if bits not in BITS:
+        raise AfinaError(
+            _("a release is quantised to 8 or 4 bits, not to {bits}").format(bits=bits),
+            fix=_("use --bits 8"),
+        )
+    if rounds < ROUNDS:
+        raise AfinaError(
+            _("{rounds} rounds show no spread").format(rounds=rounds),
+            fix=_("use at least {least}").format(least=ROUNDS),
+        )
+    require_onnx()
+    if not run.path("release/inference.json").exists():
+        raise AfinaError(
+            _("this run has no trained model yet"),
+            where=str(run.path("release")),
+            fix=_("finish it with `afina run`"),
+        )
+
+
 def _exports(
     run: Run, bits: int, place: Path, say: Callable[[str], None]
 ) -> tuple[Path, Tokens, dict[int, Path], dict[str, Any]]:
@@ -139,25 +145,25 @@ def _exports(
     """
     release = release_sha256(run.path("release"))
     own: Own | None = None
-    missing = [width for width in (32, bits) if not _is_current(run, width, release)]
-    if missing:
-        own = ask_own(run, say)
-    else:
+    if all(_is_current(run, width, release) for width in (32, bits)):
         say(_("the exports of this release are there already"))
         engine = Engine(run.path("release"), say)
-        own = Own(engine, None, None, {})  # type: ignore[arg-type]
-    tokens = own.engine.tokens
-    plain = merge_into(own, place / "plain", say)
+    else:
+        own = ask_own(run, say)
+        engine = own.engine
+    tokens = engine.tokens
+    plain = merge_into(engine, place / "plain", say)
     folders, found = {}, {}
     for width in (32, bits):
         kept = run.path(f"exports/onnx-{width}")
         folders[width] = kept
-        if width in missing:
+        if own is not None and not _is_current(run, width, release):
             made = place / f"onnx-{width}"
             made.mkdir()
             if make_onnx(run, own, plain, made, width, say)["passed"]:
                 with atomic_folder(kept) as temporary:
                     shutil.copytree(made, temporary, dirs_exist_ok=True)
+                    write_export_manifest(run, temporary, "onnx", width)
                 shutil.rmtree(made)
             else:
                 folders[width] = made

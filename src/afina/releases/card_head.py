@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from afina.releases.facts import Facts, hub_datasets
+from afina.releases.facts import Facts, hub_dataset, hub_datasets
 from afina.releases.licences import HUB_IDS, UNKNOWN
 from afina.reports.figures import Result
 from afina.reports.formats import digits_of, interval
@@ -75,9 +75,7 @@ def _index(facts: Facts, found: list[Result]) -> list[dict[str, Any]]:
     further = {one.name: one.source for one in facts.recipe.data.test}
     entries = []
     for name in dict.fromkeys(line.set for line in found):
-        source = further.get(name, "")
-        path = source.removeprefix("hf:").partition("@")[0].partition(":")[0]
-        kind = path if source.startswith("hf:") else f"{facts.recipe.name}-{name}"
+        kind = hub_dataset(further.get(name, "")) or f"{facts.recipe.name}-{name}"
         dataset = {"name": f"{facts.recipe.name}: {split_name(name, 'en')}", "type": kind}
         metrics = [_metric(line) for line in found if line.set == name]
         entries.append({"task": task | {}, "dataset": dataset, "metrics": metrics})

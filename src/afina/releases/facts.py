@@ -134,13 +134,16 @@ def shown_source(source: str) -> str:
 
 def hub_datasets(recipe: Recipe) -> list[str]:
     """The Hub ids of the training sources that are Hub datasets."""
-    found = []
-    for source in recipe.data.train:
-        if source.source.startswith("hf:"):
-            path = source.source.removeprefix("hf:").partition("@")[0].partition(":")[0]
-            if not Path(path).is_dir():
-                found.append(path)
-    return list(dict.fromkeys(found))
+    found = (hub_dataset(source.source) for source in recipe.data.train)
+    return list(dict.fromkeys(name for name in found if name is not None))
+
+
+def hub_dataset(source: str) -> str | None:
+    """The Hub's id in a source `hf:DATASET[:CONFIG][@SPLIT]`; None for any other, and for a folder."""
+    if not source.startswith("hf:"):
+        return None
+    path = source.removeprefix("hf:").partition("@")[0].partition(":")[0]
+    return None if Path(path).is_dir() else path
 
 
 def _hub_base(base: dict[str, Any]) -> str | None:

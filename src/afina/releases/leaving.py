@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from afina.audits.secrets import find_secrets
-from afina.errors import AfinaError, StorageError
+from afina.errors import AfinaError
 from afina.inference.intact import require_intact
 from afina.language import _
 from afina.personal.finding import find_personal
@@ -17,9 +17,8 @@ from afina.releases.facts import begins_with
 from afina.releases.licences import LLAMA, UNKNOWN, Duties, read_head
 from afina.runs.files import read_json, sha256_of
 from afina.runs.folder import Run
+from afina.trust.manifest import MANIFEST, SIGNATURES, read_manifest, require_files
 
-MANIFEST = "manifest.json"
-SIGNATURES = "signatures"
 # The base's own: its vocabulary, and texts with the addresses of who made it.
 _OF_THE_BASE = ("tokenizer.json", "vocab.json", "merges.txt", "LICENSE", "NOTICE", "USE_POLICY.md")
 _MOST_NAMED = 5
@@ -78,7 +77,7 @@ def refusals(run: Run, files: list[LeavingFile], repository: str, unsigned: bool
     release = run.path("release")
     return [
         *_of_gate(run),
-        *_of_manifest(release, files),
+        *_of_manifest(release, unsigned),
         *([] if unsigned else _of_signatures(files)),
         *_of_licence(release, files, repository),
         *_of_texts(release, files),
@@ -97,32 +96,15 @@ def _of_gate(run: Run) -> list[Refusal]:
     return [Refusal(what, fix.format(run=run.title))]
 
 
-def _of_manifest(release: Path, files: list[LeavingFile]) -> list[Refusal]:
-    """Each file must be the one that the manifest names, and no other file may be there."""
-    fix = _("make the release again with `afina run`, or copy it again from where it was made")
+def _of_manifest(release: Path, unsigned: bool) -> list[Refusal]:
+    """The files must be those of the manifest, and the manifest that which the run made."""
     try:
-        manifest = read_json(release / MANIFEST)
-        known = {str(name): str(entry["sha256"]) for name, entry in manifest["files"].items()}
-    except (StorageError, KeyError, TypeError, AttributeError):
-        return [Refusal(_("manifest.json of the release is damaged"), fix)]
-    found = {one.path: one.sha256 for one in files}
-    said = []
-    for name in sorted(known):
-        if name not in found:
-            said.append(_("{file} of the manifest is missing").format(file=name))
-        elif found[name] != known[name]:
-            said.append(_("{file} is not the one that the manifest names").format(file=name))
-    for name in sorted(found):
-        if name not in known and name != MANIFEST and name.partition("/")[0] != SIGNATURES:
-            said.append(_("{file} is not in the manifest").format(file=name))
-    refused = [Refusal(text, fix) for text in said]
-    if not refused:
-        try:
-            require_intact(release)
-        except AfinaError as error:
-            where = f" ({error.where})" if error.where else ""
-            refused.append(Refusal(error.what + where, error.fix or fix))
-    return refused
+        require_files(release, read_manifest(release))
+        require_intact(release, signed=not unsigned)
+    except AfinaError as error:
+        where = f" ({error.where})" if error.where else ""
+        return [Refusal(error.what + where, error.fix or _("make the release again with `afina run`"))]
+    return []
 
 
 def _of_signatures(files: list[LeavingFile]) -> list[Refusal]:

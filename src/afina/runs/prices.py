@@ -6,7 +6,6 @@ No price is ever fetched: the table that comes with Afina holds list prices of a
 from __future__ import annotations
 
 import difflib
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from afina.recipe_budget import Budget
 from afina.recipe_file import Yaml12Loader
 from afina.recipe_section import Section
 from afina.runs.files import storage_error, write_text
+from afina.runs.store import config_folder
 
 SHIPPED = Path(__file__).parent / "prices.yaml"
 
@@ -57,12 +57,8 @@ class Price:
 
 
 def own_table() -> Path:
-    """Where a person's own table is: prices.yaml in $AFINA_CONFIG, else in the user's config folder."""
-    chosen = os.environ.get("AFINA_CONFIG")
-    if chosen:
-        return Path(chosen) / "prices.yaml"
-    base = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
-    return Path(base) / "afina" / "prices.yaml"
+    """Where a person's own table is."""
+    return config_folder() / "prices.yaml"
 
 
 def table_path(named: str | None = None) -> Path:

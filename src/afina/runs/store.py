@@ -28,6 +28,14 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "afina"
 
 
+def config_folder() -> Path:
+    """What a person has chosen or made: $AFINA_CONFIG, else the user's config folder."""
+    chosen = os.environ.get("AFINA_CONFIG")
+    if chosen:
+        return Path(chosen)
+    return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "afina"
+
+
 @contextmanager
 def writing_cache() -> Iterator[None]:
     """Inside, a fault of the disk is told as one of Afina's cache. Raises StorageError."""

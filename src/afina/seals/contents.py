@@ -14,9 +14,9 @@ from typing import Any
 from afina.errors import SealError
 from afina.language import _
 from afina.seals.header import canonical, whole_number
+from afina.trust.manifest import MANIFEST as MANIFEST
 
 CONTENTS_SCHEMA = "afina/seal_contents/1"
-MANIFEST = "manifest.json"
 MOST_CONTENTS_BYTES = 1 << 22
 MOST_FILES = 10_000
 MOST_FILE_BYTES = 1 << 50

@@ -13,6 +13,7 @@ from typing import Any
 from afina.errors import SealError, StorageError
 from afina.language import _
 from afina.runs.files import read_json
+from afina.runs.store import config_folder
 from afina.seals.files import new_file
 from afina.seals.header import (
     PassphraseWrap,
@@ -30,10 +31,10 @@ from afina.seals.wrapping import (
     PrivateKey,
     key_id,
     new_private_key,
-    require_good_passphrase,
     unwrap_by_passphrase,
     wrap_by_passphrase,
 )
+from afina.trust.passphrase import require_long
 
 PUBLIC_SCHEMA, PRIVATE_SCHEMA = "afina/recipient/1", "afina/recipient_private/1"
 PUBLIC_END, PRIVATE_END = ".public.json", ".private.json"
@@ -95,12 +96,8 @@ class PrivateFile:
 
 
 def keys_folder() -> Path:
-    """Where keys of recipients are: recipients/ in $AFINA_CONFIG, else in the user's config folder."""
-    chosen = os.environ.get("AFINA_CONFIG")
-    if chosen:
-        return Path(chosen) / "recipients"
-    base = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
-    return Path(base) / "afina" / "recipients"
+    """Where keys of recipients are."""
+    return config_folder() / "recipients"
 
 
 def new_pair(name: str, passphrase: str | None, folder: Path, log2_n: int = LOG2_N) -> Recipient:
@@ -115,7 +112,7 @@ def new_pair(name: str, passphrase: str | None, folder: Path, log2_n: int = LOG2
     require_cryptography()
     _require_name(name)
     if passphrase is not None:
-        require_good_passphrase(passphrase)
+        require_long(passphrase)
     key = new_private_key()
     public, made_at = key.public, datetime.now(UTC).isoformat(timespec="seconds")
     value: dict[str, Any] = {

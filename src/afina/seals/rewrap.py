@@ -21,11 +21,11 @@ from afina.seals.streams import header_mac
 from afina.seals.wrapping import (
     LOG2_N,
     key_id,
-    require_good_passphrase,
     wrap_by_passphrase,
     wrap_for,
 )
 from afina.seals.writer import PASSPHRASE_CONTEXT, nobody
+from afina.trust.passphrase import require_long
 
 
 def rewrap(
@@ -82,7 +82,7 @@ def _changed(
     kept_passphrase = None if remove_passphrase else header.passphrase
     if passphrase is not None:
         kept_passphrase = wrap_by_passphrase(
-            sealed.file_key, require_good_passphrase(passphrase()), PASSPHRASE_CONTEXT + seal, log2_n
+            sealed.file_key, require_long(passphrase()), PASSPHRASE_CONTEXT + seal, log2_n
         )
     if not kept and kept_passphrase is None:
         raise nobody()

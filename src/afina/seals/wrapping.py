@@ -23,7 +23,6 @@ from afina.seals.header import KEY_ID_DIGITS, SALT_BYTES, SCHEMA, KeyWrap, Passp
 SEED_BYTES = 32
 PUBLIC_BYTES = 1184 + 32  # ML-KEM-768, then X25519, as X-Wing orders them
 LOG2_N = 17  # 128 MiB, about a second: OWASP's scrypt setting
-LEAST_PASSPHRASE = 8
 
 
 @dataclass(frozen=True)
@@ -136,13 +135,3 @@ def _passphrase_cipher(passphrase: str, salt: bytes, log2_n: int) -> Any:
             ),
             fix=_("close other programs, or use a larger machine"),
         ) from None
-
-
-def require_good_passphrase(passphrase: str) -> str:
-    """A passphrase that is to protect something. Raises SealError below 8 characters."""
-    if len(passphrase) < LEAST_PASSPHRASE:
-        raise SealError(
-            _("a passphrase must have at least {count} characters").format(count=LEAST_PASSPHRASE),
-            fix=_("take several words that do not belong together"),
-        )
-    return passphrase

@@ -30,7 +30,8 @@ from afina.seals.header import (
 )
 from afina.seals.library import require_cryptography
 from afina.seals.streams import ContentsCipher, FileCipher, chunks_of, header_mac
-from afina.seals.wrapping import LOG2_N, require_good_passphrase, wrap_by_passphrase, wrap_for
+from afina.seals.wrapping import LOG2_N, wrap_by_passphrase, wrap_for
+from afina.trust.passphrase import require_long
 
 CHUNK_BYTES = 1 << 20
 PASSPHRASE_CONTEXT = SCHEMA.encode() + b" passphrase"
@@ -118,7 +119,7 @@ def wraps(
     if passphrase is None:
         return keys, None
     return keys, wrap_by_passphrase(
-        file_key, require_good_passphrase(passphrase), PASSPHRASE_CONTEXT + seal, log2_n
+        file_key, require_long(passphrase), PASSPHRASE_CONTEXT + seal, log2_n
     )
 
 

@@ -40,21 +40,14 @@ def asked_passphrase(file: Path | None = None, new: bool = False) -> str:
     """
     found = given_passphrase(file)
     if found is None:
-        if not sys.stdin.isatty():
-            raise AfinaError(
-                _("these keys need a passphrase, and nobody is there to type it"),
-                fix=_("put it into a file and name that with --passphrase-file or {variable}").format(
-                    variable=FILE_VARIABLE
-                ),
-            )
-        found = _typed(new)
+        found = typed(_("new passphrase: ") if new else _("passphrase: "), new)
     if new:
         require_long(found)
     return found
 
 
-def require_long(passphrase: str) -> None:
-    """Raises AfinaError for a passphrase of a few characters, which is guessed soon."""
+def require_long(passphrase: str) -> str:
+    """The passphrase. Raises AfinaError for one of a few characters, which is guessed soon."""
     if len(passphrase) < FEWEST_CHARACTERS:
         raise AfinaError(
             _("a passphrase of {count} characters is too short").format(count=len(passphrase)),
@@ -62,12 +55,28 @@ def require_long(passphrase: str) -> None:
                 count=FEWEST_CHARACTERS
             ),
         )
+    return passphrase
 
 
-def _typed(new: bool) -> str:
+def typed(prompt: str, twice: bool = False) -> str:
+    """What a person types without seeing it.
+
+    Args:
+        twice: a new one, in which a slip would lock them out.
+    Raises:
+        AfinaError: when nobody is there to type, nothing was typed, or the two differ.
+    """
     from getpass import getpass
 
-    found = getpass(_("new passphrase: ") if new else _("passphrase: "))
-    if new and getpass(_("once more: ")) != found:
-        raise AfinaError(_("the two passphrases differ"), fix=_("run the command again"))
+    if not sys.stdin.isatty():
+        raise AfinaError(
+            _("a passphrase is needed, and nobody is there to type it"),
+            fix=_("put it into a file and name that with --passphrase-file"),
+        )
+    try:
+        found = getpass(prompt, stream=sys.stderr)
+        if twice and getpass(_("once more: "), stream=sys.stderr) != found:
+            raise AfinaError(_("the two passphrases differ"), fix=_("run the command again"))
+    except EOFError:
+        raise AfinaError(_("a passphrase is needed, and none was typed")) from None
     return found

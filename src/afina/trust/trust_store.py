@@ -16,6 +16,7 @@ from filelock import FileLock
 from afina.errors import AfinaError, StorageError
 from afina.language import _
 from afina.runs.files import write_json
+from afina.runs.store import config_folder
 from afina.trust.keys import KeyFolder
 from afina.trust.signer import Introduced, Signer, signer_of
 
@@ -25,13 +26,9 @@ TRUSTED, REVOKED = "trusted", "revoked"
 
 
 def trust_folder() -> Path:
-    """$AFINA_TRUST, else `trust` in $AFINA_CONFIG or in the user's own folder of settings."""
-    if os.environ.get(VARIABLE):
-        return Path(os.environ[VARIABLE])
-    if os.environ.get("AFINA_CONFIG"):
-        return Path(os.environ["AFINA_CONFIG"]) / "trust"
-    base = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
-    return Path(base) / "afina" / "trust"
+    """$AFINA_TRUST, else `trust` in the config folder."""
+    chosen = os.environ.get(VARIABLE)
+    return Path(chosen) if chosen else config_folder() / "trust"
 
 
 @dataclass(frozen=True)
